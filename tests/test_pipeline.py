@@ -1,0 +1,139 @@
+"""One pixel path: what is decoded, resized and batched, and in which order."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bcnet.data import pipeline
+from bcnet.readers import read_image
+
+
+@pytest.fixture
+def picture_files(tmp_path):
+    rng = np.random.default_rng(1)
+    for i in range(5):
+        pixels = rng.integers(0, 256, (8, 8, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+    (tmp_path / "3.png").write_bytes(b"no picture")
+    return [(str(tmp_path / f"{i}.png"), str(tmp_path)) for i in range(5)]
+
+
+def test_resize_image_averages_areas_where_it_shrinks():
+    stripes = np.zeros((4, 4, 3), np.uint8)
+    stripes[:, ::2] = 200
+    assert (pipeline.resize_image(stripes, (2, 2)) == 100).all()
+
+
+def test_resize_image_averages_one_axis_while_the_other_grows():
+    stripes = np.zeros((2, 4, 3), np.uint8)
+    stripes[:, ::2] = 200
+    assert (pipeline.resize_image(stripes, (6, 2)) == 100).all()
+
+
+def test_resize_image_returns_the_same_pixels_at_the_same_size():
+    image = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
+    assert pipeline.resize_image(image, (5, 7)) is image
+
+
+def share_of_pixels(length, size):
+    """Each new pixel's share of the old ones it covers, `(size, length)`."""
+    edges = np.arange(size + 1) * length / size
+    pixels = np.arange(length)
+    covered = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    return np.clip(covered, 0, None) * size / length
+
+
+def test_resize_image_is_the_exact_average_of_the_area_covered():
+    image = np.random.default_rng(0).integers(0, 256, (46, 70, 3)).astype(np.uint8)
+    exact = np.einsum("ih,jw,hwc->ijc", share_of_pixels(46, 17), share_of_pixels(70, 13), image)
+    assert np.abs(pipeline.resize_image(image, (17, 13)) - exact).max() <= 0.51
+
+
+def test_hash_pixels_tells_shape_from_values():
+    flat = np.zeros((2, 3, 3), np.uint8)
+    assert pipeline.hash_pixels(flat) != pipeline.hash_pixels(flat.reshape(3, 2, 3))
+
+
+def test_decode_samples_names_the_unreadable_and_keeps_the_order(picture_files):
+    decoded = pipeline.decode_samples(picture_files, (8, 8))
+    assert decoded.readable.tolist() == [True, True, True, False, True]
+    np.testing.assert_array_equal(decoded.images[4], read_image(picture_files[4][0]))
+
+
+def test_decode_samples_on_disk_equals_in_memory(picture_files, tmp_path, monkeypatch):
+    monkeypatch.setenv("BCNET_CACHE", str(tmp_path / "cache"))
+    memory = pipeline.decode_samples(picture_files, (6, 6))
+    disk = pipeline.decode_samples(picture_files, (6, 6), memory_limit=0)
+    again = pipeline.decode_samples(picture_files, (6, 6), memory_limit=0)
+    for found in (disk, again):
+        np.testing.assert_array_equal(found.images, memory.images)
+        assert found.hashes.tolist() == memory.hashes.tolist()
+        assert found.reasons.tolist() == memory.reasons.tolist()
+    assert isinstance(again.images, np.memmap)
+
+
+def test_decode_samples_on_disk_sees_that_a_file_has_changed(picture_files, tmp_path, monkeypatch):
+    monkeypatch.setenv("BCNET_CACHE", str(tmp_path / "cache"))
+    pipeline.decode_samples(picture_files, (8, 8), memory_limit=0)
+    Image.new("RGB", (8, 8), "red").save(picture_files[0][0])
+    decoded = pipeline.decode_samples(picture_files, (8, 8), memory_limit=0)
+    assert decoded.images[0, 0, 0].tolist() == [255, 0, 0]
+
+
+def numbered_images(n):
+    images = np.zeros((n, 4, 4, 3), np.uint8)
+    images[:] = np.arange(n)[:, None, None, None]
+    return images, np.arange(n) % 2
+
+
+def test_make_training_ds_shows_every_picture_once_with_its_label():
+    images, labels = numbered_images(10)
+    ds = pipeline.make_training_ds(images, labels, batch_size=4, modality="radiology")
+    seen = [
+        (int(image[0, 0, 0]), int(label[0]))
+        for batch in ds.as_numpy_iterator()
+        for image, label in zip(*batch[:2], strict=True)
+    ]
+    assert sorted(seen) == [(i, i % 2) for i in range(10)]
+
+
+def test_make_training_ds_repeats_itself_only_with_the_same_seed():
+    images, labels = numbered_images(20)
+
+    def list_epochs(seed):
+        ds = pipeline.make_training_ds(images, labels, batch_size=8, modality="tissue", seed=seed)
+        return [np.concatenate([batch[0] for batch in ds.as_numpy_iterator()]) for _ in range(2)]
+
+    first, again, other = list_epochs(1), list_epochs(1), list_epochs(2)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first[0], first[1])
+    assert not np.array_equal(first[0], other[0])
+
+
+def test_make_training_ds_weighs_both_classes_the_same():
+    images, _ = numbered_images(8)
+    labels = np.array([0, 0, 0, 0, 0, 0, 1, 1])
+    ds = pipeline.make_training_ds(images, labels, batch_size=8, modality="tissue")
+    _, y, weights = next(ds.as_numpy_iterator())
+    assert weights[y[:, 0] == 1].sum() == pytest.approx(weights[y[:, 0] == 0].sum())
+
+
+def test_make_training_ds_uses_only_the_rows_asked_for():
+    images, labels = numbered_images(10)
+    ds = pipeline.make_training_ds(
+        images, labels, batch_size=2, modality="radiology", rows=np.array([2, 5, 7])
+    )
+    shown = sorted(int(image[0, 0, 0]) for batch in ds.as_numpy_iterator() for image in batch[0])
+    assert shown == [2, 5, 7]
+
+
+def test_make_evaluation_ds_changes_nothing():
+    images, labels = numbered_images(5)
+    batches = list(pipeline.make_evaluation_ds(images, labels, batch_size=2).as_numpy_iterator())
+    np.testing.assert_array_equal(np.concatenate([batch[0] for batch in batches]), images)
+    np.testing.assert_array_equal(np.concatenate([batch[1] for batch in batches])[:, 0], labels)
+
+
+def test_balance_classes_by_hand():
+    assert pipeline.balance_classes([0, 0, 0, 1]) == (pytest.approx(2 / 3), 2.0)
+    assert pipeline.balance_classes([1, 1]) == (1.0, 1.0)
