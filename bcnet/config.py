@@ -30,8 +30,6 @@ class Config:
         learning_rate: Adam's highest rate, reached after the warm-up.
         fine_tune_rate: the same for the second stage, when pretrained layers are let loose.
         warmup_epochs: passes during which the rate rises; it then falls as a cosine to zero.
-        averaging: decay of the running average of the weights, which is what is kept; 0 for the
-            weights of the last step.
         patience: passes without a better validation score before training stops early.
         validation: share of the patients that choose the epoch and the threshold.
         test: share of the patients that judge the finished model, once.
@@ -55,7 +53,6 @@ class Config:
     learning_rate: float = 1e-3
     fine_tune_rate: float = 1e-5
     warmup_epochs: int = 1
-    averaging: float = 0.999
     patience: int = 10
     validation: float = 0.15
     test: float = 0.2
@@ -69,7 +66,6 @@ class Config:
             _check(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         for name in ("learning_rate", "fine_tune_rate"):
             _check(name, getattr(self, name), 0 < getattr(self, name) <= 1, "above 0, at most 1")
-        _check("averaging", self.averaging, 0 <= self.averaging < 1, "0 or more and below 1")
         _check("validation", self.validation, 0 < self.validation < 1, "between 0 and 1")
         _check("test", self.test, 0 <= self.test < 1, "0 or more and below 1")
         whole = self.validation + self.test

@@ -8,7 +8,6 @@ import json
 import os
 import zipfile
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -102,8 +101,7 @@ def train(
     """Train with Adam and binary cross-entropy; the model ends with its best epoch's weights.
 
     The learning rate rises during the warm-up and then falls as a cosine. After each epoch the
-    running average of the weights is scored on the validation patients; `config.patience` epochs
-    without a better score stop the run.
+    validation patients are scored; `config.patience` epochs without a better score stop the run.
 
     Args:
         model: ends in a probability `(b, 1)`; compiled here.
@@ -170,51 +168,12 @@ def _make_optimizer(config, steps):
     return keras.optimizers.Adam(schedule)
 
 
-class _WeightAverage:
-    """The running average of the weights over the last tenth of the steps so far.
-
-    Polyak averaging: the average scores better and swings less from epoch to epoch than the
-    weights of any one step. A decay that grows with the steps needs no correction at the start.
-    """
-
-    def __init__(self, model, limit):
-        self.model, self.limit = model, limit
-        self.steps = tf.Variable(0.0)
-        self.averages = [tf.Variable(weight) for weight in model.trainable_variables]
-        self.update = tf.function(self._update, autograph=False)
-
-    def _update(self):
-        self.steps.assign_add(1.0)
-        decay = tf.minimum(self.limit, (1.0 + self.steps) / (10.0 + self.steps))
-        for average, weight in zip(self.averages, self.model.trainable_variables, strict=True):
-            average.assign_sub((1.0 - decay) * (average - weight.value))
-
-    @contextmanager
-    def in_use(self):
-        """Let the model have the averages for a while, for judging."""
-        own = [weight.numpy() for weight in self.model.trainable_variables]
-        self._hand_over(self.averages)
-        try:
-            yield
-        finally:
-            self._hand_over(own)
-
-    def _hand_over(self, values):
-        for weight, value in zip(self.model.trainable_variables, values, strict=True):
-            weight.assign(value)
-
-    @property
-    def variables(self):
-        return [self.steps, *self.averages]
-
-
 class _Keeper(keras.callbacks.Callback):
     """Scores each epoch, keeps the best weights, and keeps the run on disk."""
 
     def __init__(self, model, val_ds, config, score, state):
         super().__init__()
         self.set_model(model)
-        self.average = _WeightAverage(model, config.averaging)
         self.val_ds, self.config, self.score = val_ds, config, score
         self.state = Path(state) if state else None
         self.history = History()
@@ -227,19 +186,16 @@ class _Keeper(keras.callbacks.Callback):
                 f"changed. Lower `learning_rate` (now {self.config.learning_rate}) or train with "
                 "precision float32."
             )
-        self.average.update()
 
     def on_epoch_end(self, epoch, logs=None):
         check_finite(self.model)
-        with self.average.in_use():
-            logs.update(self._validate())
-            weights = self.model.get_weights()
+        logs.update(self._validate())
         for name, value in logs.items():
             self.history.epochs.setdefault(name, []).append(float(value))
         current = logs.get("val_score", -logs["val_loss"])
-        if current > self.best_score:
+        if self.best_weights is None or current > self.best_score:
             self.best_score, self.history.best_epoch = current, epoch
-            self.best_weights = weights
+            self.best_weights = self.model.get_weights()
         waited = epoch - self.history.best_epoch
         self.history.finished = waited >= self.config.patience or epoch + 1 == self.config.epochs
         self.model.stop_training = self.history.finished
@@ -260,7 +216,7 @@ class _Keeper(keras.callbacks.Callback):
         return found
 
     def _variables(self):
-        return [*self.model.variables, *self.model.optimizer.variables, *self.average.variables]
+        return [*self.model.variables, *self.model.optimizer.variables]
 
     def _save(self):
         if self.state is None:

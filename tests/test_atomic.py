@@ -15,12 +15,17 @@ def test_replace_file_puts_the_new_file_in_place(tmp_path):
     assert file.read_text(encoding="utf-8") == "new"
 
 
+def fill_the_disk(file):
+    with replace_file(file) as temporary:
+        temporary.write_text("half of the n")
+        raise OSError("disk full")
+
+
 def test_replace_file_keeps_the_old_file_when_writing_fails(tmp_path):
     file = tmp_path / "a.txt"
     file.write_text("old")
-    with pytest.raises(OSError, match="disk full"), replace_file(file) as temporary:
-        temporary.write_text("half of the n")
-        raise OSError("disk full")
+    with pytest.raises(OSError, match="disk full"):
+        fill_the_disk(file)
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     assert file.read_text() == "old"
 

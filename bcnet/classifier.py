@@ -1,0 +1,342 @@
+"""The classifier: a network and the card that says where its answers come from.
+
+Belongs here: asking a model file – probabilities, labels, heatmaps, what it has seen. Training and
+judging it do not; neither does the file format (`modelfile`).
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from bcnet.config import CLASS_NAMES, PRECISIONS
+from bcnet.data.folders import find_pictures
+from bcnet.data.pipeline import DECODE_BATCH, read_batch, resize_image, stream_samples
+from bcnet.explain.heatmaps import class_activation, divide_by_maximum, enlarge
+from bcnet.modelfile import ModelFileError, read_card, read_model, write_model
+from bcnet.models import with_precision
+from bcnet.readers import read_image
+from bcnet.train import check_finite, choose_precision
+
+# Pictures per call of the network: enough to keep two cores busy, small enough for 224 px.
+SCORING_BATCH = 256
+
+# Two processors differ in the last digits of float32; a changed weight shows in the third.
+REFERENCE_TOLERANCE = 1e-3
+REFERENCE_COUNT = 8
+REFERENCE_SEED = 20240229
+
+
+class Scores(NamedTuple):
+    """What the network says of a stream of pictures, one entry each.
+
+    Attributes:
+        probability: float32 `(n,)`, of malignant; NaN where the picture was not read.
+        hashes: `(n,)` pixel hashes, "" where not read.
+        reasons: `(n,)`, "" or why the picture was not read.
+    """
+
+    probability: np.ndarray
+    hashes: np.ndarray
+    reasons: np.ndarray
+
+
+class Classifier:
+    """One model file in use: the network, its card, and the one way to ask it.
+
+    Attributes:
+        model: the Keras network; takes RGB 0–255 at `image_size`, gives `(n, 1)` probabilities.
+        card: a dictionary that can be written as JSON.
+
+    Example:
+        `Classifier.load("models/idc.keras").predict("pictures/")` gives a table with the columns
+        path, probability, label and status.
+    """
+
+    def __init__(self, model: keras.Model, card: dict):
+        self.model, self.card = model, card
+        self._compiled = {}
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, *, card: str | os.PathLike | None = None):
+        """Load a model file after checking it, and check that it still answers as when saved.
+
+        Args:
+            path: a `.keras` file written by `save`.
+            card: the model file to take the card from, when `path` has lost it.
+
+        Raises:
+            FileNotFoundError: when there is no such file.
+            ModelFileError: when the file is damaged or foreign, has no card, holds weights that
+                are not finite, or answers its stored reference inputs differently.
+        """
+        network = read_model(path)
+        classifier = cls(network, read_card(card or path))
+        try:
+            check_finite(network)
+        except FloatingPointError as error:
+            raise ModelFileError(path, str(error)) from error
+        classifier._check_references(path)
+        return classifier
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write network and card as one file, in one step.
+
+        The answers to reference inputs made from a seed (never a patient's picture) go into the
+        card, for `load` to compare.
+
+        Args:
+            path: must end in `.keras`.
+
+        Raises:
+            TrainingDiverged: when a weight is not finite; an existing file stays as it is.
+            ValueError: for another ending.
+        """
+        check_finite(self.model)
+        answers = self.predict_images(_make_references(self.image_size, REFERENCE_SEED))
+        self.card["references"] = {
+            "seed": REFERENCE_SEED,
+            "probability": [round(float(p), 7) for p in answers],
+        }
+        write_model(path, self.model, self.card)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """`(height, width)` in pixels that the network sees."""
+        return tuple(self.model.input_shape[1:3])
+
+    @property
+    def threshold(self) -> float:
+        """Probability from which a picture is called malignant."""
+        return self.card["threshold"]["value"]
+
+    def predict(
+        self,
+        inputs,
+        *,
+        threshold: float | None = None,
+        precision: str = "float32",
+        progress: Callable | None = None,
+    ) -> pd.DataFrame:
+        """Give probability, label and status of every picture; the order is that of the inputs.
+
+        Args:
+            inputs: a path, a folder, bytes of a picture file, an array uint8 `(h, w, 3)` or
+                `(n, h, w, 3)`, or a sequence of these.
+            threshold: overrides the card's.
+            precision: "float32", or "bfloat16", "float16" or "auto" for bulk work: faster, and
+                seen to move probabilities by up to 0.05.
+            progress: called with the number of pictures done since the last call.
+
+        Returns:
+            One row per picture: `path` (as given, or below the folder given; `bytes[i]` and
+            `array[i]` otherwise), `probability` of malignant, `label` and `status`, which is "ok"
+            or "unreadable: reason" (probability and label are then missing).
+
+        Raises:
+            FileNotFoundError: when a path does not exist.
+            ValueError: for an input of another kind or an array that is not uint8.
+        """
+        threshold = self.threshold if threshold is None else check_threshold(threshold)
+        names, samples = list_inputs(inputs)
+        scores = self.score_samples(
+            samples, read=read_input, precision=precision, progress=progress
+        )
+        read = scores.reasons == ""
+        labels = np.where(scores.probability >= threshold, CLASS_NAMES[1], CLASS_NAMES[0])
+        status = np.where(read, "ok", "unreadable: " + scores.reasons)
+        return pd.DataFrame(
+            {
+                "path": names,
+                "probability": scores.probability,
+                "label": np.where(read, labels, None),
+                "status": status,
+            }
+        )
+
+    def score_samples(
+        self,
+        samples: Sequence,
+        *,
+        read: Callable,
+        precision: str = "float32",
+        progress: Callable | None = None,
+    ) -> Scores:
+        """Score a stream of pictures at constant memory (see `data.pipeline.stream_samples`).
+
+        Args:
+            samples: argument tuples of `read`.
+            read: returns uint8 `(h, w, 3)` or raises `UnreadableImageError`.
+            precision: as for `predict`.
+            progress: called with the number of pictures done since the last call.
+        """
+        score = self._compile(precision)
+        parts = [(np.empty(0, np.float32), *[np.empty(0, object)] * 2)]
+        for images, hashes, reasons in self._read(samples, read):
+            parts.append((score(images).numpy(), np.asarray(hashes), np.asarray(reasons)))
+            if progress:
+                progress(len(images))
+        probability, *words = (np.concatenate(part) for part in zip(*parts, strict=True))
+        hashes, reasons = (np.array([word.decode() for word in part], object) for part in words)
+        return Scores(np.where(reasons == "", probability, np.nan), hashes, reasons)
+
+    def _read(self, samples, read):
+        if len(samples) <= DECODE_BATCH:  # setting up a stream costs more than reading these
+            return [read_batch(samples, self.image_size, read=read)] if len(samples) else []
+        return stream_samples(samples, self.image_size, read=read).rebatch(SCORING_BATCH)
+
+    def predict_images(self, images: np.ndarray, *, precision: str = "float32") -> np.ndarray:
+        """Give the probability of malignant for pictures already at `image_size`.
+
+        Args:
+            images: `(n, height, width, 3)` in 0–255.
+            precision: as for `predict`.
+
+        Returns:
+            float32 `(n,)`; within 1e-5 of `model.predict(images)[:, 0]` in float32.
+        """
+        score = self._compile(precision)
+        starts = range(0, len(images), SCORING_BATCH)
+        parts = [score(images[i : i + SCORING_BATCH]).numpy() for i in starts]
+        return np.concatenate(parts) if parts else np.empty(0, np.float32)
+
+    def explain(self, inputs, *, class_name: str = CLASS_NAMES[1]):
+        """Show where the evidence for a class lies (Grad-CAM at the logit).
+
+        Args:
+            inputs: as for `predict`.
+            class_name: "malignant" or "benign".
+
+        Returns:
+            float32 `(h, w)` at the picture's own size, 0–1, 1 = most evidence, all zero where
+            there is none; a list of them unless `inputs` is a single picture.
+
+        Raises:
+            UnreadableImageError: for a picture that cannot be read.
+        """
+        _, samples = list_inputs(inputs)
+        heatmaps = [self._explain_image(read_input(*row), class_name) for row in samples]
+        return heatmaps[0] if _is_single(inputs) else heatmaps
+
+    def _explain_image(self, image, class_name):
+        seen = resize_image(image, self.image_size)[None]
+        maps = class_activation(self.model, seen, class_name=class_name)
+        return divide_by_maximum(enlarge(maps, image.shape[:2]))[0]
+
+    def _compile(self, precision):
+        """One compiled call per precision, shared by every way of asking."""
+        if precision not in PRECISIONS:
+            raise ValueError(
+                f"`precision` must be one of {PRECISIONS}. Received: precision={precision!r}"
+            )
+        policy = choose_precision(precision)
+        if policy not in self._compiled:
+            network = self.model if policy == "float32" else with_precision(self.model, policy)
+            signature = tf.TensorSpec((None, *self.image_size, 3), tf.float32)
+
+            @tf.function(input_signature=[signature], autograph=False)
+            def score(images):
+                return network(images, training=False)[:, 0]
+
+            self._compiled[policy] = lambda images: score(tf.cast(images, tf.float32))
+        return self._compiled[policy]
+
+    def _check_references(self, path):
+        stored = self.card.get("references")
+        if not stored:
+            raise ModelFileError(path, "its card has no reference outputs to check it by")
+        inputs = _make_references(self.image_size, stored["seed"])
+        difference = np.abs(self.predict_images(inputs) - stored["probability"]).max()
+        if not difference <= REFERENCE_TOLERANCE:
+            raise ModelFileError(
+                path,
+                f"it no longer answers as when it was saved (its reference outputs differ by "
+                f"{difference:.3g}, {REFERENCE_TOLERANCE} is allowed): file or software has "
+                "changed",
+            )
+
+
+def check_threshold(threshold: float) -> float:
+    """Return `threshold` if it is a probability, else raise `ValueError`."""
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"`threshold` must be between 0 and 1. Received: threshold={threshold}")
+    return float(threshold)
+
+
+def list_inputs(inputs) -> tuple[list[str], list[tuple]]:
+    """List whatever a user may hand over as pictures: names, and what reads each.
+
+    Args:
+        inputs: a path, a folder, bytes, an array, or a sequence of these.
+
+    Returns:
+        Names as in `Classifier.predict`, and one tuple per picture: `(path,)`, `(bytes,)` or
+        `(array,)`.
+
+    Raises:
+        FileNotFoundError: when a path does not exist.
+        ValueError: for another kind of input.
+    """
+    one = isinstance(inputs, str | os.PathLike | bytes | bytearray | memoryview | np.ndarray)
+    items = [inputs] if one else list(inputs)
+    names, samples = [], []
+    for i, item in enumerate(items):
+        if isinstance(item, str | os.PathLike):
+            found = _list_path(os.fspath(item))
+        elif isinstance(item, bytes | bytearray | memoryview):
+            found = [(f"bytes[{i}]", bytes(item))]
+        elif isinstance(item, np.ndarray):
+            found = _list_array(item, i)
+        else:
+            raise ValueError(
+                "`inputs` must be paths, bytes or uint8 arrays. Received: "
+                f"{type(item).__name__} at position {i}"
+            )
+        names += [name for name, _ in found]
+        samples += [(sample,) for _, sample in found]
+    return names, samples
+
+
+def _is_single(inputs):
+    if isinstance(inputs, str | os.PathLike):
+        return not os.path.isdir(inputs)
+    array = isinstance(inputs, np.ndarray) and inputs.ndim <= 3
+    return array or isinstance(inputs, bytes | bytearray | memoryview)
+
+
+def _list_path(path):
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"no picture or folder at {path}")
+    if not os.path.isdir(path):
+        return [(path, path)]
+    names, _ = find_pictures(path)
+    if not names:
+        raise FileNotFoundError(f"no pictures below {path}")
+    return [(name, os.path.join(path, name)) for name in names]
+
+
+def _list_array(array, position):
+    if array.dtype != np.uint8 or array.ndim not in (3, 4) or array.shape[-1] != 3:
+        raise ValueError(
+            "an array of pictures must be uint8 RGB in 0–255, (h, w, 3) or (n, h, w, 3): the model "
+            f"normalises by itself. Received: {array.dtype} {array.shape}"
+        )
+    if array.ndim == 3:
+        return [(f"array[{position}]", array)]
+    return [(f"array[{i}]", image) for i, image in enumerate(array, start=position)]
+
+
+def read_input(item) -> np.ndarray:
+    """Read one sample of `list_inputs`: uint8 `(h, w, 3)`."""
+    return item if isinstance(item, np.ndarray) else read_image(item)
+
+
+def _make_references(image_size, seed):
+    """Make smooth coloured fields, as unlike patients as they are like pictures."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (REFERENCE_COUNT, 6, 6, 3)).astype(np.float32)
+    return tf.image.resize(coarse, image_size, antialias=True).numpy()

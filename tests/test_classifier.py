@@ -1,0 +1,216 @@
+"""The model file in use: one answer, whoever asks."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from bcnet import Classifier, load
+from bcnet.classifier import list_inputs
+from bcnet.data.pipeline import resize_image
+from bcnet.modelfile import ModelFileError, read_card, read_model, write_model
+from bcnet.readers import UnreadableImageError, read_image
+from bcnet.train import TrainingDiverged
+
+
+@pytest.fixture(scope="module")
+def classifier(model_file):
+    return Classifier.load(model_file)
+
+
+@pytest.fixture
+def pictures(simulated_folder):
+    return sorted((simulated_folder / "benign").glob("*.png"))[:3]
+
+
+def test_predict_gives_the_same_answer_for_paths_bytes_and_arrays(classifier, pictures):
+    from_paths = classifier.predict(pictures)["probability"]
+    from_bytes = classifier.predict([path.read_bytes() for path in pictures])["probability"]
+    arrays = np.stack([read_image(path) for path in pictures])
+    from_array = classifier.predict(arrays)["probability"]
+    np.testing.assert_array_equal(from_paths, from_bytes)
+    np.testing.assert_array_equal(from_paths, from_array)
+
+
+def test_predict_of_a_long_folder_equals_picture_by_picture(classifier, simulated_folder):
+    table = classifier.predict(simulated_folder)
+    assert len(table) == 80  # two for each of forty patients; masks are no pictures
+    for row in table.iloc[::16].itertuples():
+        alone = classifier.predict(simulated_folder / row.path)["probability"][0]
+        assert row.probability == pytest.approx(alone, abs=1e-6)
+
+
+def test_predict_equals_plain_keras(classifier, model_file, pictures):
+    model = keras.models.load_model(model_file)
+    batch = np.stack([read_image(path) for path in pictures]).astype("float32")
+    expected = model.predict(batch, verbose=0)[:, 0]
+    np.testing.assert_allclose(classifier.predict(pictures)["probability"], expected, atol=1e-5)
+
+
+def test_predict_resizes_as_the_pipeline_does(classifier, pictures):
+    large = np.kron(read_image(pictures[0]), np.ones((3, 2, 1), np.uint8))
+    small = resize_image(large, classifier.image_size)
+    np.testing.assert_array_equal(
+        classifier.predict(large)["probability"], classifier.predict(small)["probability"]
+    )
+
+
+def test_predict_names_pictures_as_given_or_below_the_folder(classifier, simulated_folder):
+    one = str(
+        simulated_folder
+        / "benign"
+        / sorted(p.name for p in (simulated_folder / "benign").iterdir())[0]
+    )
+    table = classifier.predict([one, str(simulated_folder / "malignant")])
+    assert table["path"][0] == one
+    assert table["path"][1] == sorted(p.name for p in (simulated_folder / "malignant").iterdir())[0]
+
+
+def test_predict_goes_on_after_an_unreadable_picture(classifier, pictures, tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(pictures[0].read_bytes()[:100])
+    table = classifier.predict([pictures[0], bad, pictures[1]])
+    assert table["status"].str.startswith("unreadable: ").tolist() == [False, True, False]
+    assert table.loc[1, ["probability", "label"]].isna().all()
+    alone = classifier.predict(pictures[1])["probability"][0]
+    assert table["probability"][2] == pytest.approx(alone, abs=1e-6)
+
+
+def test_predict_labels_by_the_threshold(classifier, pictures):
+    probability = float(classifier.predict(pictures[0])["probability"][0])
+    assert classifier.predict(pictures[0], threshold=probability)["label"][0] == "malignant"
+    above = min(1.0, probability + 1e-6)
+    assert classifier.predict(pictures[0], threshold=above)["label"][0] == "benign"
+
+
+def test_predict_in_bfloat16_stays_near(classifier, pictures):
+    exact = classifier.predict(pictures)["probability"]
+    coarse = classifier.predict(pictures, precision="bfloat16")["probability"]
+    np.testing.assert_allclose(coarse, exact, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (np.zeros((4, 4, 3)), "must be uint8 RGB"),
+        (np.zeros((4, 4), np.uint8), "must be uint8 RGB"),
+        ([3.5], "Received: float at position 0"),
+    ],
+)
+def test_list_inputs_names_what_it_cannot_take(inputs, message):
+    with pytest.raises(ValueError, match=message):
+        list_inputs(inputs)
+
+
+def test_list_inputs_of_a_missing_path(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no picture or folder at .*nowhere"):
+        list_inputs(tmp_path / "nowhere")
+
+
+def test_list_inputs_of_an_empty_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no pictures below"):
+        list_inputs(tmp_path)
+
+
+def test_predict_refuses_a_threshold_outside_0_1(classifier, pictures):
+    with pytest.raises(ValueError, match=r"Received: threshold=1\.4"):
+        classifier.predict(pictures, threshold=1.4)
+
+
+def test_explain_gives_a_map_of_the_pictures_own_size(classifier, pictures):
+    image = read_image(pictures[0])[:30]
+    heatmap = classifier.explain(image)
+    assert heatmap.shape == (30, 48)
+    assert heatmap.dtype == np.float32
+    assert heatmap.min() >= 0
+    assert heatmap.max() == pytest.approx(1) or not heatmap.any()
+    assert len(classifier.explain(pictures)) == 3
+
+
+def test_explain_of_an_unreadable_picture_names_it(classifier, tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"")
+    with pytest.raises(UnreadableImageError, match=r"bad\.png"):
+        classifier.explain(bad)
+
+
+def test_save_then_load_gives_the_same_answers(classifier, pictures, tmp_path):
+    classifier.save(tmp_path / "again.keras")
+    again = load(tmp_path / "again.keras")
+    np.testing.assert_array_equal(
+        again.predict(pictures)["probability"], classifier.predict(pictures)["probability"]
+    )
+    assert again.card == classifier.card
+
+
+def test_load_refuses_weights_that_are_not_the_saved_ones(model_file, tmp_path):
+    model = read_model(model_file)
+    kernel, bias = model.get_layer("logit").get_weights()
+    model.get_layer("logit").set_weights([kernel, bias + 0.1])
+    write_model(tmp_path / "other.keras", model, read_card(model_file))
+    with pytest.raises(ModelFileError, match="no longer answers as when it was saved"):
+        Classifier.load(tmp_path / "other.keras")
+
+
+def test_load_refuses_weights_that_are_not_finite(model_file, tmp_path):
+    model = read_model(model_file)
+    kernel, bias = model.get_layer("dense1").get_weights()
+    model.get_layer("dense1").set_weights([kernel, bias * np.nan])
+    write_model(tmp_path / "nan.keras", model, read_card(model_file))
+    with pytest.raises(ModelFileError, match="not finite"):
+        Classifier.load(tmp_path / "nan.keras")
+
+
+def test_save_refuses_weights_that_are_not_finite_and_keeps_the_old_file(model_file, tmp_path):
+    path = tmp_path / "a.keras"
+    shutil.copy(model_file, path)
+    broken = Classifier.load(path)
+    kernel, bias = broken.model.get_layer("dense1").get_weights()
+    broken.model.get_layer("dense1").set_weights([kernel * np.inf, bias])
+    with pytest.raises(TrainingDiverged):
+        broken.save(path)
+    assert path.read_bytes() == model_file.read_bytes()
+
+
+def test_load_takes_a_lost_card_from_the_original(model_file, pictures, tmp_path):
+    path = tmp_path / "resaved.keras"
+    keras.models.load_model(model_file).save(path)
+    with pytest.raises(ModelFileError, match="the card was lost"):
+        Classifier.load(path)
+    assert Classifier.load(path, card=model_file).predict(pictures[0])["status"][0] == "ok"
+
+
+def test_card_holds_no_patient_and_no_path(model_file, simulated_folder):
+    text = json.dumps(read_card(model_file))
+    assert "sim-" not in text
+    assert str(simulated_folder) not in text
+
+
+def test_model_file_answers_in_a_script_without_bcnet(model_file, classifier, pictures):
+    script = (
+        "import sys, keras, numpy as np\n"
+        "from PIL import Image\n"
+        "image = np.asarray(Image.open(sys.argv[2]).convert('RGB'), 'float32')\n"
+        "print(float(keras.models.load_model(sys.argv[1]).predict(image[None], verbose=0)[0, 0]))\n"
+        "assert not any(name.startswith('bcnet') for name in sys.modules)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script, model_file, pictures[0]],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    expected = classifier.predict(pictures[0])["probability"][0]
+    assert float(run.stdout) == pytest.approx(expected, abs=1e-5)
+
+
+def test_predict_sees_jpeg_and_png_of_equal_pixels_alike(classifier, pictures, tmp_path):
+    Image.open(pictures[0]).save(tmp_path / "a.jpg", quality=90)
+    Image.fromarray(read_image(tmp_path / "a.jpg")).save(tmp_path / "a.bmp")
+    jpeg, bmp = (classifier.predict(tmp_path / name) for name in ("a.jpg", "a.bmp"))
+    assert jpeg["probability"][0] == bmp["probability"][0]
