@@ -7,6 +7,7 @@ also runs on its other backends (`KERAS_BACKEND=jax`).
 
 import warnings
 from numbers import Integral
+import os
 from pathlib import Path
 from textwrap import shorten
 
@@ -115,6 +116,17 @@ def build_vgg16(image_size, *, weights="imagenet", precision="float32"):
     x = layers.Dense(256, activation="relu", name="dense1")(x)
     x = layers.Dropout(0.5, name="dropout")(x)
     return with_precision(keras.Model(image, _add_tail(x), name="vgg16"), precision)
+
+
+def find_downloaded_vgg16():
+    """Find VGG16's ImageNet weights where Keras keeps what it has downloaded.
+
+    Returns:
+        The path of the file as text, or None when it was never downloaded.
+    """
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    path = home / "models" / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    return str(path) if path.is_file() else None
 
 
 MODELS = {"cnn": build_cnn, "vgg16": build_vgg16}

@@ -147,11 +147,14 @@ def _run_epochs(model, train_ds, config, start, callbacks):
     callbacks.on_train_begin()
     for epoch in range(start, config.epochs):
         callbacks.on_epoch_begin(epoch)
-        model.reset_metrics()
+        batches, sizes = [], []
         for step, (images, labels, weights) in enumerate(train_ds):
             logs = model.train_on_batch(images, labels, sample_weight=weights, return_dict=True)
             callbacks.on_train_batch_end(step, logs)
-        callbacks.on_epoch_end(epoch, logs)
+            batches.append(logs)
+            sizes.append(len(labels))
+        means = {name: np.average([b[name] for b in batches], weights=sizes) for name in logs}
+        callbacks.on_epoch_end(epoch, means)
         if model.stop_training:
             break
     callbacks.on_train_end()

@@ -60,6 +60,18 @@ def test_train_learns_what_there_is_to_learn(pictures):
     assert history.epochs["val_accuracy"][history.best_epoch] >= 0.9
 
 
+def test_train_reports_the_mean_loss_of_an_epoch(pictures):
+    seen = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append(logs["loss"])
+
+    config = Config(epochs=1, batch_size=8)
+    history = train(make_network(), *make_datasets(pictures), config, callbacks=(Watch(),))
+    assert history.epochs["loss"] == [pytest.approx(np.mean(seen))]  # five batches of eight
+
+
 def test_train_twice_gives_the_same_weights(pictures):
     first, second = make_network(), make_network()
     train(first, *make_datasets(pictures), CONFIG)

@@ -88,6 +88,27 @@ def fold_by_patient(table: pd.DataFrame, *, folds: int = 5, seed: int = 0) -> pd
     return table.assign(fold=_place_patients(table, [1 / folds] * folds, f"{folds} folds", seed))
 
 
+def sample_patients(table: pd.DataFrame, *, images: int, seed: int = 0) -> pd.DataFrame:
+    """Take some patients with all their pictures, with the classes in proportion.
+
+    Args:
+        table: A manifest's table.
+        images: About how many pictures to take; all of them when there are no more.
+        seed: Which patients.
+
+    Returns:
+        The rows of the patients taken, in the table's order.
+
+    Example:
+        Ten benign and ten malignant patients of one picture each, `images=4`: two of each.
+    """
+    share = images / len(table)
+    if share >= 1:
+        return table
+    drawn = split_by_patient(table, validation=0, test=share, seed=seed)["split"] == "test"
+    return table[drawn].reset_index(drop=True)
+
+
 def assert_disjoint(table: pd.DataFrame) -> None:
     """Check that no patient stands in two splits or two folds.
 

@@ -1,0 +1,196 @@
+"""Judge a saved model on pictures, and say truthfully what kind of judgement it is."""
+
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bcnet import plots
+from bcnet.classifier import Classifier, check_threshold
+from bcnet.config import SPLITS
+from bcnet.data.manifest import Manifest, patient_keys, read_sample
+from bcnet.data.split import apply_split, assert_disjoint
+from bcnet.evaluate.metrics import evaluate as measure
+from bcnet.workflows.progress import make_bar
+from bcnet.workflows.samples import hash_patient, list_patients, list_samples
+
+logger = logging.getLogger("bcnet")
+
+PARTS = (*SPLITS, "all")
+
+
+class SeenInTraining(ValueError):
+    """The pictures to be called a test have trained or tuned the model."""
+
+    exit_status = 1  # of the command line: the input is sound, the claim is not
+
+
+def evaluate(
+    classifier: Classifier,
+    manifest: Manifest,
+    *,
+    split: str | os.PathLike | None = None,
+    part: str = "test",
+    threshold: float | None = None,
+    plots_folder: str | os.PathLike | None = None,
+    precision: str = "float32",
+    progress: bool = False,
+) -> dict:
+    """Judge a model on one part of some data.
+
+    Which picture stands in which part is told by `split`, else by the data's own split, else by
+    the card, by hash. Where the card knows none of the data, all of it is judged as "external".
+
+    Args:
+        classifier: the model.
+        manifest: the pictures.
+        split: CSV as `bcnet split` writes it.
+        part: "test", "validation", "train" or "all".
+        threshold: overrides the card's, for comparison.
+        plots_folder: where to write the figures.
+        precision: of the network; float32 unless asked for.
+        progress: show a bar.
+
+    Returns:
+        A dictionary that can be written as JSON: `n_images`, `n_patients`, `part`, `threshold`,
+        `threshold_rule`, `majority_accuracy`, `precision`, `image`, `patient`, `patient_reason`,
+        `confusion_matrix`, `model_data`, `data` and `unreadable`.
+
+    Raises:
+        SeenInTraining: when a picture or patient of a "test" or "external" judgement has trained
+            or tuned the model.
+        ValueError: when the part has no readable pictures.
+    """
+    if part not in PARTS:
+        raise ValueError(f"`part` must be one of {', '.join(PARTS)}. Received: part={part}")
+    rule = classifier.card["threshold"]["rule"] if threshold is None else "given by the user"
+    threshold = classifier.threshold if threshold is None else check_threshold(threshold)
+    table = manifest.table if split is None else apply_split(manifest.table, split)
+    for note in table.attrs.get("notes", ()):
+        logger.info(note)
+    assert_disjoint(table)
+    if table["split"].notna().any() and part != "all":
+        table = _select_part(table, part)
+    table = _score(classifier, table, precision, progress)
+    table, part = _settle_part(classifier.card, table, part)
+    result = {
+        "part": part,
+        "threshold_rule": rule,
+        "precision": precision,
+        "data": manifest.info.name,
+        "model_data": classifier.card["data"]["name"],
+        **measure(
+            table["label"], table["probability"], patients=list_patients(table), threshold=threshold
+        ),
+    }
+    if plots_folder is not None:
+        _draw(result, table, manifest, Path(plots_folder))
+    return result
+
+
+def _select_part(table, part):
+    chosen = table[table["split"] == part].reset_index(drop=True)
+    if chosen.empty:
+        there = ", ".join(table["split"].dropna().unique())
+        raise ValueError(f"the data has no pictures in the part {part!r}; it has: {there}")
+    return chosen
+
+
+def _score(classifier, table, precision, progress):
+    with make_bar(len(table), "scoring", shown=progress) as bar:
+        scores = classifier.score_samples(
+            list_samples(table), read=read_sample, precision=precision, progress=bar.update
+        )
+    table = table.assign(probability=scores.probability, hash=scores.hashes)
+    read = scores.reasons == ""
+    for path, reason in zip(table["path"][~read], scores.reasons[~read], strict=True):
+        logger.warning("left out %s: %s", path, reason)
+    if not read.any():
+        raise ValueError("none of the pictures can be read")
+    return table[read].reset_index(drop=True)
+
+
+def _settle_part(card, table, part):
+    """Say what the pictures are to the model; refuse to call seen ones a test."""
+    known = find_parts(card, table)
+    if part == "all":
+        return table, "all"
+    if table["split"].isna().all():
+        if known.isna().all():
+            return table, "external"
+        return _select_known(table, known, part), part
+    if part == "test":
+        seen = known.isin(["train", "validation"])
+        if seen.any():
+            counts = known[seen].value_counts()
+            told = " and ".join(f"{count} in {name}" for name, count in counts.items())
+            raise SeenInTraining(
+                f"this is no test: of {len(table)} pictures the model has seen {seen.sum()}, or "
+                f"others of the same patients ({told}). Judge other patients, or use --part all"
+            )
+    return table, part
+
+
+def _select_known(table, known, part):
+    new = int(known.isna().sum())
+    if new:
+        logger.warning("%s pictures unknown to the model were left out (--part all has them)", new)
+    chosen = table[known == part].reset_index(drop=True)
+    if chosen.empty:
+        there = ", ".join(known.dropna().unique())
+        raise ValueError(f"the card knows these pictures, but none as {part!r}; only as: {there}")
+    return chosen
+
+
+def find_parts(card: dict, table: pd.DataFrame) -> pd.Series:
+    """Tell by hash in which part of the model's making each picture or its patient stood.
+
+    Args:
+        card: the model's card.
+        table: rows of a manifest with the column `hash`.
+
+    Returns:
+        "train", "validation", "test" or None per row. A picture that trained the model counts as
+        such wherever its copy lies.
+    """
+    patients = patient_keys(table).map(hash_patient)
+    patients = patients.where(table["patient_id"].notna(), "")
+    parts = pd.Series(None, index=table.index, dtype=object)
+    for part in reversed(SPLITS):
+        samples = card["samples"][part]
+        seen = table["hash"].isin(samples["pictures"]) | patients.isin(samples["patients"])
+        parts[seen] = part
+    return parts
+
+
+def _draw(result, table, manifest, folder):
+    """Write the figures of one judgement."""
+    patients = list_patients(table)
+    note = describe_data(manifest, result)
+    y_true, y_prob = table["label"].to_numpy(), table["probability"].to_numpy()
+    figures = {
+        "roc": plots.plot_roc(y_true, y_prob, patients=patients, note=note),
+        "precision_recall": plots.plot_precision_recall(y_true, y_prob, note=note),
+        "confusion_matrix": plots.plot_confusion_matrix(
+            np.array(result["confusion_matrix"]), note=note
+        ),
+        "scores": plots.plot_score_histogram(
+            y_true, y_prob, threshold=result["threshold"], note=note
+        ),
+    }
+    for name, ax in figures.items():
+        plots.save_figure(ax, folder / f"{name}.png")
+
+
+def describe_data(manifest: Manifest, result: dict) -> str:
+    """Say on a figure what was judged: data set, part, and anything a reader must know."""
+    words = [f"{manifest.info.name}, {result['part']}"]
+    if manifest.info.simulated:
+        words.append("simulated pictures")
+    if manifest.info.negative != "benign":
+        words.append(f"negative = {manifest.info.negative}")
+    if result["n_patients"] is None:
+        words.append(result["patient_reason"])
+    return " · ".join(words)

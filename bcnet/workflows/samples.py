@@ -1,0 +1,144 @@
+"""The pictures of a manifest, decoded once, with what names them in a card."""
+
+import hashlib
+import logging
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bcnet.classifier import SCORING_BATCH, Classifier
+from bcnet.data.manifest import patient_keys, patients_known, read_sample
+from bcnet.data.pipeline import decode_samples
+from bcnet.readers import UnreadableImageError
+from bcnet.workflows.progress import make_bar
+
+logger = logging.getLogger("bcnet")
+
+# Pictures of at most this side are taken as they are when they all share one size.
+LARGEST_OWN_SIZE = 224
+# How many pictures are looked at to see whether all share one size.
+LOOKED_AT = 64
+
+
+class Pictures(NamedTuple):
+    """Readable pictures and their rows, in the same order.
+
+    Attributes:
+        images: uint8 `(n, height, width, 3)`.
+        table: `n` rows of a manifest with a further column `hash`.
+        unreadable: pairs of path and reason.
+    """
+
+    images: np.ndarray
+    table: pd.DataFrame
+    unreadable: list[tuple[str, str]]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int `(n,)`: 0 = benign, 1 = malignant."""
+        return self.table["label"].to_numpy()
+
+    def rows_in(self, part: str) -> np.ndarray:
+        """Positions of the pictures of one split."""
+        return np.flatnonzero((self.table["split"] == part).to_numpy())
+
+    def patients(self, rows: np.ndarray) -> np.ndarray | None:
+        """Patient keys of some rows, None when a patient is unknown."""
+        return list_patients(self.table.iloc[rows])
+
+
+def decode_table(
+    table: pd.DataFrame, image_size: tuple[int, int], *, progress: bool = False
+) -> Pictures:
+    """Decode the pictures of a table at one size; unreadable ones are named and left out.
+
+    Args:
+        table: a manifest's table.
+        image_size: `(height, width)` in pixels.
+        progress: show a bar.
+
+    Raises:
+        ValueError: when not one picture can be read.
+    """
+    samples = list_samples(table)
+    with make_bar(len(table), "reading", shown=progress) as bar:
+        decoded = decode_samples(samples, image_size, progress=bar.update)
+    read = decoded.readable
+    unreadable = list(zip(table["path"][~read], decoded.reasons[~read], strict=True))
+    for path, reason in unreadable:
+        logger.warning("left out %s: %s", path, reason)
+    if not read.any():
+        raise ValueError(f"none of the {len(table)} pictures can be read; the last: {reason}")
+    images = decoded.images if read.all() else decoded.images[read]
+    table = table[read].reset_index(drop=True).assign(hash=decoded.hashes[read])
+    return Pictures(images, table, unreadable)
+
+
+def list_samples(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """List `(path, source)` of each row, as `data.manifest.read_sample` takes them."""
+    return list(zip(table["path"], table["source"], strict=True))
+
+
+def list_patients(table: pd.DataFrame) -> np.ndarray | None:
+    """List the patient key of each row; None when a patient is unknown."""
+    return patient_keys(table).to_numpy() if patients_known(table) else None
+
+
+def choose_image_size(table: pd.DataFrame, default_side: int) -> tuple[int, int]:
+    """Choose what a network sees: the pictures' own size when they share one, else a square.
+
+    Args:
+        table: a manifest's table; up to `LOOKED_AT` pictures, evenly spread, are looked at.
+        default_side: pixels a side when sizes differ or exceed `LARGEST_OWN_SIZE`.
+
+    Returns:
+        `(height, width)` in pixels.
+    """
+    shown = np.unique(np.linspace(0, len(table) - 1, LOOKED_AT).astype(int))
+    sizes = set()
+    for row in list_samples(table.iloc[shown]):
+        try:
+            sizes.add(read_sample(*row)[..., 0].shape)
+        except UnreadableImageError:
+            continue  # named when all pictures are decoded
+    shared = sizes.pop() if len(sizes) == 1 else None
+    if shared and max(shared) <= LARGEST_OWN_SIZE:
+        return shared
+    return default_side, default_side
+
+
+def score_rows(classifier: Classifier, images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Score some of many decoded pictures without copying them all out of a memory map.
+
+    Returns:
+        float32 `(len(rows),)` probabilities of malignant, computed in float32.
+    """
+    chunks = [rows[i : i + SCORING_BATCH] for i in range(0, len(rows), SCORING_BATCH)]
+    return np.concatenate([classifier.predict_images(images[chunk]) for chunk in chunks])
+
+
+def hash_patient(key: str) -> str:
+    """Name a patient for matching, by data set and id; ids can be guessed, so not anonymous."""
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+def describe_samples(table: pd.DataFrame) -> dict:
+    """Describe the pictures of one split for the card.
+
+    Args:
+        table: rows of a manifest with the column `hash`.
+
+    Returns:
+        `n_images`, `n_malignant`, `n_patients` (None when unknown), `pictures` and `patients`,
+        both sorted hashes.
+    """
+    known = table["patient_id"].notna()
+    patients = sorted({hash_patient(key) for key in patient_keys(table[known])})
+    return {
+        "n_images": len(table),
+        "n_malignant": int(table["label"].sum()),
+        "n_patients": len(patients) if known.all() else None,
+        "pictures": sorted(set(table["hash"])),
+        "patients": patients,
+    }

@@ -1,0 +1,115 @@
+"""Probabilities and heatmaps for pictures without a truth."""
+
+import logging
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from bcnet.atomic import replace_file, write_text
+from bcnet.classifier import Classifier, list_inputs, read_input
+from bcnet.config import CLASS_NAMES
+from bcnet.explain.heatmaps import overlay
+from bcnet.workflows.progress import make_bar
+
+logger = logging.getLogger("bcnet")
+
+# Digits of a probability in a CSV: what float32 holds.
+PROBABILITY_FORMAT = "%.7g"
+
+
+def predict(
+    classifier: Classifier,
+    inputs,
+    *,
+    output: str | os.PathLike | None = None,
+    threshold: float | None = None,
+    precision: str = "float32",
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Score pictures, and write the table as a CSV when asked.
+
+    Args:
+        classifier: the model.
+        inputs: as for `Classifier.predict`.
+        output: CSV to write, whole or not at all.
+        threshold: overrides the card's.
+        precision: as for `Classifier.predict`; recorded in the table where it is not float32.
+        progress: show a bar.
+
+    Returns:
+        The table of `Classifier.predict`.
+    """
+    names, _ = list_inputs(inputs)
+    with make_bar(len(names), "scoring", shown=progress) as bar:
+        table = classifier.predict(
+            inputs, threshold=threshold, precision=precision, progress=bar.update
+        )
+    if precision != "float32":
+        table["precision"] = precision
+    if output is not None:
+        write_text(output, to_csv(table))
+    return table
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """Write a table of predictions as CSV, with as many digits as float32 holds."""
+    return table.to_csv(index=False, float_format=PROBABILITY_FORMAT)
+
+
+def explain(
+    classifier: Classifier,
+    inputs,
+    output: str | os.PathLike,
+    *,
+    class_name: str = CLASS_NAMES[1],
+    raw: bool = False,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Write one overlay per picture: the tissue, and over it where the evidence lies.
+
+    Args:
+        classifier: the model.
+        inputs: as for `Classifier.predict`.
+        output: folder for the overlays (PNG), under the pictures' own names.
+        class_name: the class whose evidence is shown.
+        raw: also write each map as `.npy`, float32 `(h, w)`, 0–1.
+        progress: show a bar.
+
+    Returns:
+        The table of `Classifier.predict` with the columns `overlay` (file name, None where the
+        picture was not read) and `evidence` (False where the map is zero everywhere).
+    """
+    names, samples = list_inputs(inputs)
+    table = classifier.predict(inputs)
+    table["overlay"], table["evidence"] = None, False
+    with make_bar(len(names), "explaining", shown=progress) as bar:
+        for row in np.flatnonzero(table["status"] == "ok"):
+            image = read_input(*samples[row])
+            heatmap = classifier.explain(image, class_name=class_name)
+            file = Path(output, _name_overlay(names[row]))
+            _write_png(file, overlay(image, heatmap))
+            if raw:
+                with replace_file(file.with_suffix(".npy")) as temporary:
+                    np.save(temporary, heatmap)
+            table.loc[row, ["overlay", "evidence"]] = [file.name, bool(heatmap.any())]
+            bar.update()
+    blank = int(((table["status"] == "ok") & ~table["evidence"]).sum())
+    if blank:
+        logger.warning(
+            "%s pictures show no evidence for %s: their maps are zero", blank, class_name
+        )
+    return table
+
+
+def _name_overlay(name):
+    """Flatten a picture's name, so that two folders' pictures of one name keep apart."""
+    parts = [part for part in Path(name).parts if part not in (Path(name).anchor, "..", ".")]
+    return "_".join(parts) + ".png"
+
+
+def _write_png(path, image):
+    with replace_file(path) as temporary:
+        cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
