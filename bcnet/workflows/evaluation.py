@@ -189,7 +189,7 @@ def describe_data(manifest: Manifest, result: dict) -> str:
     words = [f"{manifest.info.name}, {result['part']}"]
     if manifest.info.simulated:
         words.append("simulated pictures")
-    if manifest.info.negative != "benign":
+    if not manifest.info.negative.startswith("benign"):
         words.append(f"negative = {manifest.info.negative}")
     if result["n_patients"] is None:
         words.append(result["patient_reason"])

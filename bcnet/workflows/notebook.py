@@ -14,6 +14,9 @@ from bcnet.workflows.progress import make_bar
 
 NOTEBOOK = Path(__file__).parents[2] / "breast-cancer-image-project.ipynb"
 
+# What TensorFlow's C++ writes when it starts, past every setting of Python.
+STARTUP_CHATTER = re.compile(r"WARNING: All log messages before absl|[IWE]\d{4} \d\d:\d\d:")
+
 # A cell may train for long on a slow machine or on many pictures; only a hang should end it.
 CELL_TIMEOUT = 6 * 3600
 
@@ -93,9 +96,21 @@ def _execute(notebook, progress):
 def _keep_last_progress(notebook):
     """Keep of each progress bar what was last seen of it, as a terminal does."""
     for cell in notebook.cells:
+        kept = []
         for output in cell.get("outputs", ()):
+            same = kept and output.output_type == kept[-1].output_type == "stream"
+            if same and output.name == kept[-1].name:
+                kept[-1].text += output.text
+            else:
+                kept.append(output)
+        for output in kept:
             if output.output_type == "stream":
-                output.text = re.sub(r"[^\n]*\r(?=[^\n])", "", output.text)
+                text = re.sub(r"[^\n]*\r(?=[^\n])", "", output.text)
+                output.text = "".join(
+                    line for line in text.splitlines(True) if not STARTUP_CHATTER.match(line)
+                )
+        if "outputs" in cell:
+            cell.outputs = [o for o in kept if o.output_type != "stream" or o.text.strip()]
 
 
 def to_html(notebook: nbformat.NotebookNode) -> str:
