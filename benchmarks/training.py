@@ -31,7 +31,7 @@ from keras import layers
 from bcnet.atomic import write_text
 from bcnet.classifier import Classifier
 from bcnet.config import CLASS_NAMES, Config
-from bcnet.data.manifest import read_manifest
+from bcnet.data.manifest import Manifest, read_manifest
 from bcnet.data.pipeline import make_evaluation_ds, make_training_ds
 from bcnet.data.simulate import simulate
 from bcnet.models import build_cnn
@@ -129,7 +129,7 @@ def read_as_tutorial(folder: Path, image_size: tuple[int, int], *, shuffle: bool
 def time_tutorial_training(network: keras.Model, ds: tf.data.Dataset) -> float:
     """Train the tutorial's network for one epoch; return the seconds."""
     stopwatch = Stopwatch()
-    network.fit(ds, verbose=0, callbacks=[stopwatch])
+    network.fit(ds, shuffle=False, verbose=0, callbacks=[stopwatch])  # the dataset has shuffled
     return stopwatch.seconds
 
 
@@ -309,23 +309,36 @@ def copy_pictures(table: pd.DataFrame, folder: Path) -> Path:
     return folder
 
 
-def run(arguments: argparse.Namespace, scratch: Path) -> dict[str, dict]:
-    """Measure every case, print the table while it grows, and return what the JSON holds."""
+def prepare(arguments: argparse.Namespace, scratch: Path) -> tuple[Manifest, Pictures, Path]:
+    """Find or draw the pictures, decode them, and copy those that can be read.
+
+    Args:
+        arguments: the command line.
+        scratch: an empty folder.
+
+    Returns:
+        The manifest, the pictures decoded, and the folder with the same as files.
+    """
     side, limit = arguments.image_size, arguments.limit
     data = arguments.data or draw_pictures(scratch / "simulated", side or DRAWN_SIDE, limit)
     manifest = read_manifest(data)
     table = choose_rows(manifest.table, limit)
     image_size = (side, side) if side else choose_image_size(table, DEFAULT_SIDE)
     pictures = decode_table(table, image_size)
-    count = len(pictures.table)
-    folder = copy_pictures(pictures.table, scratch / "pictures")
+    return manifest, pictures, copy_pictures(pictures.table, scratch / "pictures")
+
+
+def run(arguments: argparse.Namespace, scratch: Path) -> dict[str, dict]:
+    """Measure every case, print the table while it grows, and return what the JSON holds."""
+    manifest, pictures, folder = prepare(arguments, scratch)
+    count, height, width, _ = pictures.images.shape
     print(describe_machine())
-    print(f"pictures  {count:,} of {manifest.info.name}, {image_size[0]} × {image_size[1]} px")
+    print(f"pictures  {count:,} of {manifest.info.name}, {height} × {width} px")
     print(f"medians of {arguments.rounds} rounds; the tutorial's code computes in float32\n")
     print(f"{'case':<25} precision       bcnet    tutorial  ratio      min–max")
     cases = make_training_cases(pictures, folder, manifest.info.modality)
     results = {}
-    for case in [*cases, *make_scoring_cases(folder, image_size)]:
+    for case in [*cases, *make_scoring_cases(folder, (height, width))]:
         pairs = measure(case, arguments.rounds)
         results[case.name] = summarise(pairs, count, case.precision)
         print(format_row(case.name, results[case.name], pairs), flush=True)
@@ -374,4 +387,6 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # TensorFlow warns of a function traced many times; here each is another network's.
+    tf.get_logger().setLevel("ERROR")
     sys.exit(main())

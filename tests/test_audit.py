@@ -342,7 +342,7 @@ def test_audit_survives_when_no_picture_reads():
 
 def test_audit_reports_files_the_manifest_skipped():
     skipped = [("x/.DS_Store", "hidden file"), ("y.txt", "no picture")]
-    found = find_kind(audit_pictures(CLEAN, skipped=skipped), "unreadable")
+    found = find_kind(audit_pictures(CLEAN, skipped=skipped), "left_out")
     assert [(x["message"], x["images"]) for x in found] == [
         ("1 file left out: hidden file.", ["x/.DS_Store"]),
         ("1 file left out: no picture.", ["y.txt"]),

@@ -28,6 +28,7 @@ NOTES = (
     "nearly_blank",
     "resolution_outlier",
     "unreadable",
+    "left_out",
 )
 """Kinds of findings that do not fail it, in the order of a report."""
 
@@ -278,7 +279,7 @@ def _find_skipped(skipped: Iterable[tuple[str, str]]) -> Iterator[dict]:
     files = pd.DataFrame(list(skipped), columns=["name", "reason"]).assign(split=None, label=None)
     for reason, group in files.groupby("reason", sort=True):
         message = f"{_count(len(group), 'file')} left out: {reason.rstrip('.')}."
-        yield _make_finding("unreadable", group, message)
+        yield _make_finding("left_out", group, message)
 
 
 def _tell_kind(findings: Sequence[dict], kind: str, shown: int) -> Iterator[str]:
