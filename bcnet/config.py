@@ -27,7 +27,7 @@ class Config:
         image_size: `(height, width)` in pixels the network sees; None chooses by the pictures.
         epochs: passes over the training pictures (of each stage, where there are two).
         batch_size: pictures per step.
-        learning_rate: Adam's highest rate, reached after the warm-up.
+        learning_rate: Adam's highest rate, reached after the warm-up; None for the network's own.
         fine_tune_rate: the same for the second stage, when pretrained layers are let loose.
         warmup_epochs: passes during which the rate rises; it then falls as a cosine to zero.
         patience: passes without a better validation score before training stops early.
@@ -50,7 +50,7 @@ class Config:
     image_size: tuple[int, int] | None = None
     epochs: int = 25
     batch_size: int = 64
-    learning_rate: float = 1e-3
+    learning_rate: float | None = None
     fine_tune_rate: float = 1e-5
     warmup_epochs: int = 1
     patience: int = 10
@@ -65,7 +65,8 @@ class Config:
         for name in ("epochs", "batch_size", "patience"):
             _check(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         for name in ("learning_rate", "fine_tune_rate"):
-            _check(name, getattr(self, name), 0 < getattr(self, name) <= 1, "above 0, at most 1")
+            value = getattr(self, name)
+            _check(name, value, value is None or 0 < value <= 1, "above 0, at most 1")
         _check("validation", self.validation, 0 < self.validation < 1, "between 0 and 1")
         _check("test", self.test, 0 <= self.test < 1, "0 or more and below 1")
         whole = self.validation + self.test

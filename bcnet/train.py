@@ -21,6 +21,9 @@ from bcnet.config import Config
 # Tensor cores for float16 came with compute capability 7.0 (Volta, 2017).
 TENSOR_CORE_CAPABILITY = (7, 0)
 
+# Adam's own; the workflows choose by network.
+DEFAULT_LEARNING_RATE = 1e-3
+
 
 class TrainingDiverged(FloatingPointError):
     """The loss or a weight is no longer a finite number; no file was changed."""
@@ -161,11 +164,12 @@ def _run_epochs(model, train_ds, config, start, callbacks):
 
 
 def _make_optimizer(config, steps):
+    highest = config.learning_rate or DEFAULT_LEARNING_RATE
     warmup = config.warmup_epochs * steps
     schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=config.learning_rate / 10,
+        initial_learning_rate=highest / 10,
         decay_steps=max(1, config.epochs * steps - warmup),
-        warmup_target=config.learning_rate,
+        warmup_target=highest,
         warmup_steps=warmup,
     )
     return keras.optimizers.Adam(schedule)
@@ -186,8 +190,7 @@ class _Keeper(keras.callbacks.Callback):
         if not np.isfinite(logs["loss"]):
             raise TrainingDiverged(
                 f"the loss is no longer finite in epoch {len(self.history) + 1}; no file was "
-                f"changed. Lower `learning_rate` (now {self.config.learning_rate}) or train with "
-                "precision float32."
+                "changed. Lower `learning_rate`, or train with precision float32."
             )
 
     def on_epoch_end(self, epoch, logs=None):
