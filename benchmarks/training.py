@@ -2,8 +2,8 @@
 
 Belongs here: both contestants, the stopwatch and the table. Does not: how good the networks
 become – nothing here is trained to an end. Both run in one process and in turn (tutorial, bcnet,
-tutorial, bcnet …), so that whatever else slows the machine slows both; a ratio is taken from each
-such pair. `python benchmarks/training.py --help` says how to run it.
+tutorial, bcnet …), so that a machine that slows down slows both; a ratio is taken from each such
+pair. `python benchmarks/training.py --help` says how to run it.
 """
 
 import argparse
@@ -41,6 +41,10 @@ from bcnet.workflows.samples import Pictures, choose_image_size, decode_table
 # What `keras.utils.image_dataset_from_directory` takes; it passes over all else in silence.
 TUTORIAL_FORMATS = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
 TUTORIAL_BATCH = 32  # its default, and that of most tutorials
+
+# Channels of the tutorial's convolutions, where nearly all the time goes. bcnet's own network has
+# fewer; the cases named "equal" give it as many, to tell the code apart from the network.
+WIDTHS = (32, 64, 128)
 
 # The size of IDC's patches, the public set that most such tutorials train on.
 DRAWN_SIDE = 50
@@ -88,18 +92,18 @@ class Stopwatch(keras.callbacks.Callback):
 
 
 def build_tutorial_network(image_size: tuple[int, int]) -> keras.Model:
-    """Build the network of the tutorials: the shape of `bcnet.models.build_cnn`, compiled.
+    """Build the network of the tutorials.
 
     Args:
         image_size: `(height, width)` in pixels.
 
     Returns:
-        A float32 network of RGB 0–255 that augments with Keras's random layers.
+        A compiled float32 network of RGB 0–255 that augments with Keras's random layers.
     """
     network = keras.Sequential([keras.Input((*image_size, 3)), layers.Rescaling(1 / 255)])
     network.add(layers.RandomFlip("horizontal_and_vertical"))
     network.add(layers.RandomRotation(0.1))
-    for width in (32, 64, 128):
+    for width in WIDTHS:
         network.add(layers.Conv2D(width, 3, padding="same", activation="relu"))
         network.add(layers.MaxPooling2D())
     network.add(layers.Flatten())
@@ -133,13 +137,15 @@ def time_tutorial_training(network: keras.Model, ds: tf.data.Dataset) -> float:
     return stopwatch.seconds
 
 
-def time_our_training(pictures: Pictures, config: Config) -> float:
+def time_our_training(pictures: Pictures, config: Config, *, widths: tuple | None = None) -> float:
     """Train bcnet's network for two epochs; return the seconds of the second.
 
     `train` compiles anew at each call, so that its first epoch also traces.
     """
     image_size = pictures.images.shape[1:3]
-    network = build_cnn(image_size, precision=choose_precision(config.precision))
+    policy = choose_precision(config.precision)
+    given = {} if widths is None else {"widths": widths}
+    network = build_cnn(image_size, precision=policy, **given)
     train_ds = make_training_ds(
         pictures.images,
         pictures.labels,
@@ -170,12 +176,18 @@ def make_training_cases(pictures: Pictures, folder: Path, modality: str) -> list
     image_size = pictures.images.shape[1:3]
     ds = read_as_tutorial(folder, image_size, shuffle=True).cache().prefetch(tf.data.AUTOTUNE)
     peer = partial(time_tutorial_training, build_tutorial_network(image_size), ds)
+    settings = {
+        "training_auto": ("auto", None),
+        "training_float32": ("float32", None),
+        "training_equal_auto": ("auto", WIDTHS),
+        "training_equal_float32": ("float32", WIDTHS),
+    }
     cases = {}
-    for name, precision in (("training_auto", "auto"), ("training_float32", "float32")):
+    for name, (precision, widths) in settings.items():
         config = Config(epochs=2, precision=precision, modality=modality)
         policy = choose_precision(precision).removeprefix("mixed_")
-        ours = partial(time_our_training, pictures, config)
-        cases.setdefault(policy, Case(name, policy, ours, peer))
+        ours = partial(time_our_training, pictures, config, widths=widths)
+        cases.setdefault((policy, widths), Case(name, policy, ours, peer))
     return list(cases.values())
 
 
@@ -187,7 +199,8 @@ def make_scoring_cases(folder: Path, image_size: tuple[int, int]) -> list[Case]:
         image_size: `(height, width)` in pixels.
     """
     tutorial = build_tutorial_network(image_size)
-    ours, same = Classifier(build_cnn(image_size), CARD), Classifier(tutorial, CARD)
+    ours = Classifier(build_cnn(image_size), CARD)
+    same = Classifier(tutorial, CARD)
 
     def predict_as_tutorial():
         tutorial.predict(read_as_tutorial(folder, image_size, shuffle=False), verbose=0)
@@ -200,7 +213,7 @@ def make_scoring_cases(folder: Path, image_size: tuple[int, int]) -> list[Case]:
     return [
         make_case("scoring_float32", ours, "float32"),
         make_case("scoring_bfloat16", ours, "bfloat16"),
-        make_case("scoring_tutorial_network", same, "float32"),
+        make_case("scoring_equal_float32", same, "float32"),
     ]
 
 
@@ -253,7 +266,7 @@ def format_row(name: str, result: dict, pairs: Sequence[tuple[float, float]]) ->
 
 
 def describe_machine() -> str:
-    """Describe what the figures depend on: processor, its bfloat16 units, GPU and versions."""
+    """Describe what the figures depend on: processor, how busy it is, GPU and versions."""
     try:
         words = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="ignore")
     except OSError:  # not Linux, where no file tells; the platform may know a name
@@ -262,10 +275,11 @@ def describe_machine() -> str:
     flags = set(words.split())
     units = {"AMX": "amx_bf16", "AVX512-BF16": "avx512_bf16"}
     told = ", ".join(f"{unit} {'yes' if flag in flags else 'no'}" for unit, flag in units.items())
+    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     gpus = [device.name for device in tf.config.list_physical_devices("GPU")]
     return (
         f"machine   {names[0] if names else platform.processor()}, {os.cpu_count()} cores, "
-        f"{told}, GPU {', '.join(gpus) or 'no'}\n"
+        f"{told}, GPU {', '.join(gpus) or 'no'}, load {load}\n"
         f"software  Python {platform.python_version()}, TensorFlow {tf.__version__}, "
         f"Keras {keras.__version__}"
     )

@@ -12,7 +12,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-CASES = {"training_auto", "scoring_float32", "scoring_bfloat16", "scoring_tutorial_network"}
+CASES = {
+    "training_auto",
+    "training_equal_auto",
+    "scoring_float32",
+    "scoring_bfloat16",
+    "scoring_equal_float32",
+}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +52,7 @@ def results(report):
 
 def test_main_compares_training_and_scoring(results):
     # Where "auto" means float32, there is no second case of training.
-    assert CASES <= set(results) <= CASES | {"training_float32"}
+    assert CASES <= set(results) <= CASES | {"training_float32", "training_equal_float32"}
 
 
 def test_main_writes_four_figures_of_each_case(results):
@@ -136,13 +142,12 @@ def test_copy_pictures_refuses_what_the_tutorial_would_pass_over(training, tmp_p
         training["copy_pictures"](table, tmp_path)
 
 
-def test_build_tutorial_network_has_the_widths_of_ours(training):
+def test_build_tutorial_network_has_the_convolutions_of_ours(training):
     from bcnet.models import build_cnn
 
-    def list_units(network):
-        kinds = (keras.layers.Conv2D, keras.layers.Dense)
-        found = [layer for layer in network.layers if isinstance(layer, kinds)]
-        return [layer.weights[0].shape for layer in found if layer.name != "calibration"]
+    def list_shapes(network):
+        found = [layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D)]
+        return [(layer.kernel.shape, layer.output.shape) for layer in found]
 
     network = training["build_tutorial_network"]((16, 16))
-    assert list_units(network) == list_units(build_cnn((16, 16)))
+    assert list_shapes(network) == list_shapes(build_cnn((16, 16), widths=training["WIDTHS"]))

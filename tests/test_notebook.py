@@ -58,6 +58,7 @@ def test_run_notebook_leaves_report_notebook_and_models(simulated_folder, tmp_pa
     assert "<img" in page
     assert not re.search(r"<script|@import|<link[^>]+href|src=\"http|url\(\"?http", page)
     assert "simulated" in page
+    assert 'alt="Confusion matrix and ROC curve of the test patients"' in page
 
 
 def test_run_notebook_names_a_parameter_that_is_not_there(tmp_path):

@@ -1,5 +1,7 @@
 """The notebook run from top to bottom, with its report and models in one folder."""
 
+import html
+import logging
 import os
 import re
 from pathlib import Path
@@ -16,6 +18,8 @@ NOTEBOOK = Path(__file__).parents[2] / "breast-cancer-image-project.ipynb"
 
 # What TensorFlow's C++ writes when it starts, past every setting of Python.
 STARTUP_CHATTER = re.compile(r"WARNING: All log messages before absl|[IWE]\d{4} \d\d:\d\d:")
+
+NO_DESCRIPTION = "No description has been provided for this image"
 
 # A cell may train for long on a slow machine or on many pictures; only a hang should end it.
 CELL_TIMEOUT = 6 * 3600
@@ -122,7 +126,22 @@ def to_html(notebook: nbformat.NotebookNode) -> str:
     Returns:
         The page.
     """
-    exporter = HTMLExporter(template_name="lab", embed_images=True)
+    quiet = logging.getLogger("bcnet.nbconvert")
+    quiet.setLevel(logging.ERROR)  # it warns of descriptions it does not look for: see below
+    exporter = HTMLExporter(template_name="lab", embed_images=True, log=quiet)
     page, _ = exporter.from_notebook_node(notebook)
+    page = _describe_figures(page, notebook)
     # The template fetches MathJax, RequireJS and Mermaid; a report without formulas needs none.
     return re.sub(r"<script\b.*?</script>", "", page, flags=re.DOTALL | re.IGNORECASE)
+
+
+def _describe_figures(page, notebook):
+    """Give each figure the description that its cell has: the template knows no `alt`."""
+    figures = [
+        cell.metadata.get("alt", NO_DESCRIPTION)
+        for cell in notebook.cells
+        for output in cell.get("outputs", ())
+        if any(kind.startswith("image/") for kind in output.get("data", {}))
+    ]
+    words = iter(figures)
+    return re.sub(NO_DESCRIPTION, lambda found: html.escape(next(words, found[0])), page)
