@@ -30,6 +30,9 @@ REFERENCE_TOLERANCE = 1e-3
 REFERENCE_COUNT = 8
 REFERENCE_SEED = 20240229
 
+# What is read from a card; one without them comes from elsewhere or from a later format.
+CARD_ENTRIES = ("class_names", "data", "samples", "threshold", "references")
+
 
 class Scores(NamedTuple):
     """What the network says of a stream of pictures, one entry each.
@@ -76,6 +79,7 @@ class Classifier:
         """
         network = read_model(path)
         classifier = cls(network, read_card(card or path))
+        classifier._check_fit(path)
         try:
             check_finite(network)
         except FloatingPointError as error:
@@ -245,10 +249,21 @@ class Classifier:
             self._compiled[policy] = lambda images: score(tf.cast(images, tf.float32))
         return self._compiled[policy]
 
+    def _check_fit(self, path):
+        """Check that network and card are of the kind that this class puts to use."""
+        card = self.card if isinstance(self.card, dict) else {}
+        missing = [name for name in CARD_ENTRIES if not card.get(name)]
+        if missing:
+            raise ModelFileError(path, f"its card has no {', '.join(missing)}")
+        seen, said = (getattr(self.model, f"{end}_shape", None) for end in ("input", "output"))
+        is_picture = isinstance(seen, tuple) and len(seen) == 4 and all(seen[1:]) and seen[3] == 3
+        if not is_picture or said != (None, 1):
+            raise ModelFileError(
+                path, f"it must turn RGB pictures into one probability. Found: {seen} to {said}"
+            )
+
     def _check_references(self, path):
-        stored = self.card.get("references")
-        if not stored:
-            raise ModelFileError(path, "its card has no reference outputs to check it by")
+        stored = self.card["references"]
         inputs = _make_references(self.image_size, stored["seed"])
         difference = np.abs(self.predict_images(inputs) - stored["probability"]).max()
         if not difference <= REFERENCE_TOLERANCE:
@@ -258,6 +273,16 @@ class Classifier:
                 f"{difference:.3g}, {REFERENCE_TOLERANCE} is allowed): file or software has "
                 "changed",
             )
+
+
+def settle_precision(precision: str) -> str:
+    """Name the arithmetic that is really used: "auto" becomes "float32", "bfloat16" or "float16".
+
+    Example:
+        >>> settle_precision("bfloat16")
+        'bfloat16'
+    """
+    return choose_precision(precision).removeprefix("mixed_")
 
 
 def check_threshold(threshold: float) -> float:

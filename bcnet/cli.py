@@ -8,6 +8,7 @@ import argparse
 import json
 import logging
 import os
+import re
 import sys
 from dataclasses import fields
 
@@ -35,7 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("bcnet").setLevel(logging.INFO)
     try:
-        return options.run(options) or 0
+        status = options.run(options) or 0
+        sys.stdout.flush()  # here, where a reader that has gone is still expected
+        return status
     except KeyboardInterrupt:
         print("interrupted; finished files are whole", file=sys.stderr)
         return INTERRUPTED
@@ -56,6 +59,9 @@ def _is_out_of_memory(error):
 def _in_one_line(error):
     if _is_out_of_memory(error):
         return "not enough memory; a smaller --image-size or --batch-size needs less"
+    if isinstance(error, OSError) and error.strerror:
+        place = error.filename2 or error.filename  # the file meant, not the one beside it
+        return f"{error.strerror}: {place}" if place else error.strerror
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -72,6 +78,7 @@ def _start_tensorflow_quietly():
     if "tensorflow" in sys.modules:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     sys.stderr.flush()
     stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
@@ -85,9 +92,16 @@ def _start_tensorflow_quietly():
         os.close(nowhere)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong; argparse would put the whole usage before it."""
+
+    def error(self, message):
+        self.exit(WRONG_INPUT, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Make the parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="bcnet",
         description="Tell benign from malignant in breast pictures, and say how sure that is.",
         epilog=f"{DISCLAIMER} Each command has its own --help with an example.",
@@ -152,7 +166,7 @@ def _add_training(command):
     add("--image-size", type=_parse_size, metavar="N", help="pixels a side, or HEIGHTxWIDTH")
     add("--epochs", type=int, metavar="N", help="passes over the pictures (%(default)s)")
     add("--batch-size", type=int, metavar="N", help="pictures per step (%(default)s)")
-    add("--learning-rate", type=float, metavar="X", help="Adam's highest rate (%(default)s)")
+    add("--learning-rate", type=float, metavar="X", help="Adam's highest rate (the network's own)")
     add("--patience", type=int, metavar="N", help="epochs to wait for a better one (%(default)s)")
     add("--validation", type=float, metavar="SHARE", help="share of patients (%(default)s)")
     add("--seed", type=int, metavar="N", help="same seed, same run (%(default)s)")
@@ -165,14 +179,24 @@ def _add_training(command):
 
 
 def _parse_size(text):
-    sides = [int(side) for side in text.lower().split("x")]
-    if len(sides) > 2:
-        raise ValueError
-    return sides[0], sides[-1]
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text.lower())
+    if not match:
+        raise argparse.ArgumentTypeError(f"must be N or HEIGHTxWIDTH. Received: {text}")
+    height, width = match.groups()
+    return int(height), int(width or height)
 
 
-def _add_json(command, help="also write the result as JSON"):
-    command.add_argument("--json", metavar="FILE", help=help)
+def _parse_file(text):
+    """Refuse a folder before an hour's work has to find out."""
+    if os.path.isdir(text):
+        raise argparse.ArgumentTypeError(f"must be a file. Received the folder {text}")
+    return text
+
+
+def _add_json(command):
+    command.add_argument(
+        "--json", type=_parse_file, metavar="FILE", help="also write the result as JSON"
+    )
 
 
 def _read_data(options):
@@ -268,9 +292,12 @@ def _add_split(commands):
         "bcnet split dataset/ --output split.csv --test 0.2",
     )
     _add_data(command)
-    command.add_argument("--output", required=True, metavar="CSV", help="file to write")
-    command.add_argument("--validation", type=float, default=Config.validation, metavar="SHARE")
-    command.add_argument("--test", type=float, default=Config.test, metavar="SHARE")
+    command.add_argument(
+        "--output", type=_parse_file, required=True, metavar="CSV", help="file to write"
+    )
+    share = {"type": float, "metavar": "SHARE", "help": "share of patients (%(default)s)"}
+    command.add_argument("--validation", default=Config.validation, **share)
+    command.add_argument("--test", default=Config.test, **share)
     command.add_argument("--folds", type=int, metavar="K", help="folds instead of three parts")
     command.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same split")
 
@@ -294,9 +321,17 @@ def _add_train(commands):
         "bcnet train dataset/ --output models/mine.keras",
     )
     _add_data(command)
-    command.add_argument("--output", required=True, metavar="FILE", help="models/NAME.keras")
+    command.add_argument(
+        "--output", type=_parse_file, required=True, metavar="FILE", help="models/NAME.keras"
+    )
     command.add_argument("--split", metavar="CSV", help="which picture stands where")
-    command.add_argument("--test", type=float, default=Config.test, metavar="SHARE")
+    command.add_argument(
+        "--test",
+        type=float,
+        default=Config.test,
+        metavar="SHARE",
+        help="share of patients (%(default)s); 0 keeps none back",
+    )
     command.add_argument("--resume", action="store_true", help="go on from a run cut off")
     command.add_argument("--tensorboard", metavar="DIR", help="also log there, for TensorBoard")
     _add_training(command)
@@ -345,8 +380,8 @@ def _run_cross_validate(options):
     from bcnet.evaluate.metrics import format_metrics
 
     result = workflows.cross_validate(manifest, config, folds=options.folds, progress=True)
-    _write_json(options, result)
     print(f"{options.folds} folds by patient ({manifest.info.name})\n{format_metrics(result)}")
+    _write_json(options, result)
 
 
 def _add_evaluate(commands):
@@ -384,8 +419,8 @@ def _run_evaluate(options):
         precision=options.precision,
         progress=True,
     )
-    _write_json(options, result)
     print(f"{result['part']} ({result['data']})\n{format_metrics(result)}")
+    _write_json(options, result)
 
 
 def _add_predict(commands):
@@ -398,7 +433,9 @@ def _add_predict(commands):
     )
     command.add_argument("model", metavar="MODEL", help="a .keras file")
     command.add_argument("paths", nargs="+", metavar="PATH", help="pictures or folders")
-    command.add_argument("--output", metavar="CSV", help="file to write (standard output)")
+    command.add_argument(
+        "--output", type=_parse_file, metavar="CSV", help="file to write (standard output)"
+    )
     command.add_argument("--threshold", type=float, metavar="T", help="instead of the model's")
     command.add_argument("--precision", choices=PRECISIONS, default="float32")
 

@@ -5,9 +5,9 @@ Training, files, thresholds and heatmaps live elsewhere. Only Keras is imported,
 also runs on its other backends (`KERAS_BACKEND=jax`).
 """
 
+import os
 import warnings
 from numbers import Integral
-import os
 from pathlib import Path
 from textwrap import shorten
 

@@ -1,5 +1,7 @@
 """How well a network would do on new patients: each is judged by one that has not seen him."""
 
+import logging
+
 import numpy as np
 
 from bcnet.classifier import Classifier
@@ -12,6 +14,8 @@ from bcnet.train import choose_precision
 from bcnet.workflows.fitting import fit_network
 from bcnet.workflows.samples import decode_table, list_patients, score_rows
 from bcnet.workflows.training import require_both_classes, settle_config
+
+logger = logging.getLogger("bcnet")
 
 
 def cross_validate(
@@ -39,6 +43,8 @@ def cross_validate(
     """
     config = settle_config(manifest, config or Config())
     table = manifest.table[manifest.table["split"] != "test"].reset_index(drop=True)
+    if "fold" in table:
+        logger.warning("the data brings folds of its own, which these replace")
     table = fold_by_patient(table, folds=folds, seed=config.seed)
     pictures = decode_table(table, config.image_size, progress=progress)
     pooled, judged = np.full(len(pictures.table), np.nan), []

@@ -8,13 +8,19 @@ import numpy as np
 import pandas as pd
 
 from bcnet import plots
-from bcnet.classifier import Classifier, check_threshold
-from bcnet.config import SPLITS
+from bcnet.classifier import Classifier, check_threshold, settle_precision
+from bcnet.config import CLASS_NAMES, SPLITS
 from bcnet.data.manifest import Manifest, patient_keys, read_sample
-from bcnet.data.split import apply_split, assert_disjoint
+from bcnet.data.split import assert_disjoint
 from bcnet.evaluate.metrics import evaluate as measure
 from bcnet.workflows.progress import make_bar
-from bcnet.workflows.samples import hash_patient, list_patients, list_samples
+from bcnet.workflows.samples import (
+    hash_patient,
+    list_patients,
+    list_samples,
+    require_readable,
+    take_split,
+)
 
 logger = logging.getLogger("bcnet")
 
@@ -56,7 +62,8 @@ def evaluate(
     Returns:
         A dictionary that can be written as JSON: `n_images`, `n_patients`, `part`, `threshold`,
         `threshold_rule`, `majority_accuracy`, `precision`, `image`, `patient`, `patient_reason`,
-        `confusion_matrix`, `model_data`, `data` and `unreadable`.
+        `confusion_matrix`, `model_data`, `data` and `unreadable`, the number of pictures that
+        were left out because they cannot be read.
 
     Raises:
         SeenInTraining: when a picture or patient of a "test" or "external" judgement has trained
@@ -67,20 +74,19 @@ def evaluate(
         raise ValueError(f"`part` must be one of {', '.join(PARTS)}. Received: part={part}")
     rule = classifier.card["threshold"]["rule"] if threshold is None else "given by the user"
     threshold = classifier.threshold if threshold is None else check_threshold(threshold)
-    table = manifest.table if split is None else apply_split(manifest.table, split)
-    for note in table.attrs.get("notes", ()):
-        logger.info(note)
+    table = manifest.table if split is None else take_split(manifest.table, split)
     assert_disjoint(table)
     if table["split"].notna().any() and part != "all":
         table = _select_part(table, part)
-    table = _score(classifier, table, precision, progress)
+    table, unreadable = _score(classifier, table, precision, progress)
     table, part = _settle_part(classifier.card, table, part)
     result = {
         "part": part,
         "threshold_rule": rule,
-        "precision": precision,
+        "precision": settle_precision(precision),
         "data": manifest.info.name,
         "model_data": classifier.card["data"]["name"],
+        "unreadable": unreadable,
         **measure(
             table["label"], table["probability"], patients=list_patients(table), threshold=threshold
         ),
@@ -104,12 +110,9 @@ def _score(classifier, table, precision, progress):
             list_samples(table), read=read_sample, precision=precision, progress=bar.update
         )
     table = table.assign(probability=scores.probability, hash=scores.hashes)
+    require_readable(table, scores.reasons)
     read = scores.reasons == ""
-    for path, reason in zip(table["path"][~read], scores.reasons[~read], strict=True):
-        logger.warning("left out %s: %s", path, reason)
-    if not read.any():
-        raise ValueError("none of the pictures can be read")
-    return table[read].reset_index(drop=True)
+    return table[read].reset_index(drop=True), int((~read).sum())
 
 
 def _settle_part(card, table, part):
@@ -171,8 +174,6 @@ def _draw(result, table, manifest, folder):
     note = describe_data(manifest, result)
     y_true, y_prob = table["label"].to_numpy(), table["probability"].to_numpy()
     figures = {
-        "roc": plots.plot_roc(y_true, y_prob, patients=patients, note=note),
-        "precision_recall": plots.plot_precision_recall(y_true, y_prob, note=note),
         "confusion_matrix": plots.plot_confusion_matrix(
             np.array(result["confusion_matrix"]), note=note
         ),
@@ -180,6 +181,11 @@ def _draw(result, table, manifest, folder):
             y_true, y_prob, threshold=result["threshold"], note=note
         ),
     }
+    if len(set(y_true)) == len(CLASS_NAMES):
+        figures["roc"] = plots.plot_roc(y_true, y_prob, patients=patients, note=note)
+        figures["precision_recall"] = plots.plot_precision_recall(y_true, y_prob, note=note)
+    else:
+        logger.warning("no curves are drawn: all pictures are %s", CLASS_NAMES[y_true[0]])
     for name, ax in figures.items():
         plots.save_figure(ax, folder / f"{name}.png")
 

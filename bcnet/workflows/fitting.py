@@ -1,7 +1,9 @@
 """One network fitted to the training part of some pictures, with a progress bar."""
 
 import os
+from contextlib import closing
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import keras
@@ -39,18 +41,19 @@ def fit_network(
     extra = {"weights": config.weights} if config.model != "cnn" else {}
     network = MODELS[config.model](config.image_size, precision=policy, **extra)
 
-    logs = () if log_folder is None else (keras.callbacks.TensorBoard(log_folder),)
+    logs = () if log_folder is None else (_log_for_tensorboard(log_folder),)
 
     def run_stage(stage_config, stage):
-        return train(
-            network,
-            stream_part(pictures, "train", stage_config),
-            stream_part(pictures, "validation", stage_config),
-            stage_config,
-            score=roc_auc_score,
-            state=state and state.with_name(f"{state.name}{stage}"),
-            callbacks=(TrainingBar(f"{label} {stage}".strip(), shown=progress), *logs),
-        )
+        with closing(TrainingBar(f"{label} {stage}".strip(), shown=progress)) as bar:
+            return train(
+                network,
+                stream_part(pictures, "train", stage_config),
+                stream_part(pictures, "validation", stage_config),
+                stage_config,
+                score=roc_auc_score,
+                state=state and state.with_name(f"{state.name}{stage}"),
+                callbacks=(bar, *logs),
+            )
 
     history = run_stage(config, "head" if pretrained else "")
     if pretrained:
@@ -58,6 +61,12 @@ def fit_network(
         later = run_stage(replace(config, learning_rate=config.fine_tune_rate), FINE_TUNED_BLOCK)
         history = history.then(later)
     return with_precision(network, "float32"), history
+
+
+def _log_for_tensorboard(folder):
+    if find_spec("tensorboard") is None:
+        raise ValueError("`log_folder` needs TensorBoard: python -m pip install tensorboard")
+    return keras.callbacks.TensorBoard(folder)
 
 
 def stream_part(pictures: Pictures, part: str, config: Config) -> tf.data.Dataset:
@@ -105,6 +114,7 @@ class TrainingBar(keras.callbacks.Callback):
             f"epoch {epoch + 1}: loss {logs['loss']:.3f}, validation {logs['val_loss']:.3f}{score}"
         )
 
-    def on_train_end(self, logs=None):
-        """Close the bar where training ended."""
-        self.bar.close()
+    def close(self):
+        """Close the bar where training ended or broke off, so that the next line is a new one."""
+        if self.bar is not None:
+            self.bar.close()

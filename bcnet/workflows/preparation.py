@@ -13,6 +13,7 @@ from bcnet.data.manifest import Manifest
 from bcnet.data.naming import read_class
 from bcnet.data.simulate import simulate as draw
 from bcnet.data.split import fold_by_patient, split_by_patient, write_split
+from bcnet.data.wisconsin import load_wisconsin
 from bcnet.workflows.progress import make_bar
 
 logger = logging.getLogger("bcnet")
@@ -35,7 +36,8 @@ def simulate(
     Returns:
         The folder.
     """
-    with make_bar(0, "drawing", shown=progress) as bar:
+    total = images_per_patient * (len(load_wisconsin()) if patients is None else patients)
+    with make_bar(total, "drawing", shown=progress) as bar:
         return draw(
             output,
             images_per_patient=images_per_patient,

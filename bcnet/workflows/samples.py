@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 from bcnet.classifier import SCORING_BATCH, Classifier
 from bcnet.data.manifest import patient_keys, patients_known, read_sample
 from bcnet.data.pipeline import decode_samples
+from bcnet.data.split import apply_split
 from bcnet.readers import UnreadableImageError
 from bcnet.workflows.progress import make_bar
 
@@ -27,12 +29,10 @@ class Pictures(NamedTuple):
     Attributes:
         images: uint8 `(n, height, width, 3)`.
         table: `n` rows of a manifest with a further column `hash`.
-        unreadable: pairs of path and reason.
     """
 
     images: np.ndarray
     table: pd.DataFrame
-    unreadable: list[tuple[str, str]]
 
     @property
     def labels(self) -> np.ndarray:
@@ -64,15 +64,51 @@ def decode_table(
     samples = list_samples(table)
     with make_bar(len(table), "reading", shown=progress) as bar:
         decoded = decode_samples(samples, image_size, progress=bar.update)
+    require_readable(table, decoded.reasons)
     read = decoded.readable
-    unreadable = list(zip(table["path"][~read], decoded.reasons[~read], strict=True))
-    for path, reason in unreadable:
-        logger.warning("left out %s: %s", path, reason)
-    if not read.any():
-        raise ValueError(f"none of the {len(table)} pictures can be read; the last: {reason}")
     images = decoded.images if read.all() else decoded.images[read]
     table = table[read].reset_index(drop=True).assign(hash=decoded.hashes[read])
-    return Pictures(images, table, unreadable)
+    return Pictures(images, table)
+
+
+def require_readable(table: pd.DataFrame, reasons: np.ndarray) -> None:
+    """Name and count to the user the pictures that could not be read; some must be readable.
+
+    Args:
+        table: a manifest's table.
+        reasons: `(n,)`, "" or why the picture was not read.
+
+    Raises:
+        ValueError: when not one picture was read.
+    """
+    unread = reasons != ""
+    for path, reason in zip(table["path"][unread], reasons[unread], strict=True):
+        logger.warning("left out %s: %s", path, reason)
+    if unread.all():
+        raise ValueError(f"none of the {len(table)} pictures can be read; the last: {reasons[-1]}")
+    if unread.any():
+        logger.warning("%s of %s pictures could not be read", unread.sum(), len(table))
+
+
+def take_split(table: pd.DataFrame, path: str | os.PathLike) -> pd.DataFrame:
+    """Take the parts that a CSV gives the pictures, and tell the user whom it leaves out.
+
+    Args:
+        table: a manifest's table; a split of its own is replaced.
+        path: CSV as `bcnet split` writes it.
+
+    Returns:
+        The rows that the CSV names, with `split` from it.
+
+    Raises:
+        ValueError: for a CSV of folds, and as `data.split.apply_split` does.
+    """
+    table = apply_split(table.assign(split=None), path)
+    for note in table.attrs["notes"]:
+        logger.info(note)
+    if table["split"].isna().all():
+        raise ValueError(f"{path} must have a column `split`. Found: `fold`, which says no part")
+    return table
 
 
 def list_samples(table: pd.DataFrame) -> list[tuple[str, str]]:
@@ -85,12 +121,15 @@ def list_patients(table: pd.DataFrame) -> np.ndarray | None:
     return patient_keys(table).to_numpy() if patients_known(table) else None
 
 
-def choose_image_size(table: pd.DataFrame, default_side: int) -> tuple[int, int]:
+def choose_image_size(
+    table: pd.DataFrame, default_side: int, *, smallest: int = 1
+) -> tuple[int, int]:
     """Choose what a network sees: the pictures' own size when they share one, else a square.
 
     Args:
         table: a manifest's table; up to `LOOKED_AT` pictures, evenly spread, are looked at.
-        default_side: pixels a side when sizes differ or exceed `LARGEST_OWN_SIZE`.
+        default_side: pixels a side when sizes differ, exceed `LARGEST_OWN_SIZE` or are too small.
+        smallest: pixels a side that the network needs at least.
 
     Returns:
         `(height, width)` in pixels.
@@ -103,7 +142,7 @@ def choose_image_size(table: pd.DataFrame, default_side: int) -> tuple[int, int]
         except UnreadableImageError:
             continue  # named when all pictures are decoded
     shared = sizes.pop() if len(sizes) == 1 else None
-    if shared and max(shared) <= LARGEST_OWN_SIZE:
+    if shared and smallest <= min(shared) and max(shared) <= LARGEST_OWN_SIZE:
         return shared
     return default_side, default_side
 

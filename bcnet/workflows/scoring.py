@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bcnet.atomic import replace_file, write_text
-from bcnet.classifier import Classifier, list_inputs, read_input
+from bcnet.classifier import Classifier, list_inputs, read_input, settle_precision
 from bcnet.config import CLASS_NAMES
 from bcnet.explain.heatmaps import overlay
 from bcnet.workflows.progress import make_bar
@@ -47,8 +47,8 @@ def predict(
         table = classifier.predict(
             inputs, threshold=threshold, precision=precision, progress=bar.update
         )
-    if precision != "float32":
-        table["precision"] = precision
+    if settle_precision(precision) != "float32":
+        table["precision"] = settle_precision(precision)
     if output is not None:
         write_text(output, to_csv(table))
     return table
@@ -84,12 +84,13 @@ def explain(
     """
     names, samples = list_inputs(inputs)
     table = classifier.predict(inputs)
+    files = _name_overlays(names)
     table["overlay"], table["evidence"] = None, False
     with make_bar(len(names), "explaining", shown=progress) as bar:
         for row in np.flatnonzero(table["status"] == "ok"):
             image = read_input(*samples[row])
             heatmap = classifier.explain(image, class_name=class_name)
-            file = Path(output, _name_overlay(names[row]))
+            file = Path(output, files[row])
             _write_png(file, overlay(image, heatmap))
             if raw:
                 with replace_file(file.with_suffix(".npy")) as temporary:
@@ -104,12 +105,22 @@ def explain(
     return table
 
 
-def _name_overlay(name):
-    """Flatten a picture's name, so that two folders' pictures of one name keep apart."""
-    parts = [part for part in Path(name).parts if part not in (Path(name).anchor, "..", ".")]
-    return "_".join(parts) + ".png"
+def _name_overlays(names):
+    """Flatten the pictures' names; those of one name, from two folders, are numbered."""
+    files, taken = [], set()
+    for name in names:
+        parts = [part for part in Path(name).parts if part not in (Path(name).anchor, "..", ".")]
+        stem = file = "_".join(parts)
+        number = 1
+        while file in taken:
+            number += 1
+            file = f"{stem}-{number}"
+        taken.add(file)
+        files.append(f"{file}.png")
+    return files
 
 
 def _write_png(path, image):
-    with replace_file(path) as temporary:
-        cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    _, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    with replace_file(path) as temporary:  # `cv2.imwrite` would not say that the disk is full
+        temporary.write_bytes(encoded)

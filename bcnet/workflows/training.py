@@ -1,5 +1,6 @@
 """From a manifest to a trained, judged and saved model file."""
 
+import glob
 import logging
 import os
 import platform
@@ -16,7 +17,7 @@ import pandas as pd
 from bcnet.classifier import Classifier
 from bcnet.config import CLASS_NAMES, SPLITS, Config
 from bcnet.data.manifest import Manifest
-from bcnet.data.split import apply_split, assert_disjoint, split_by_patient
+from bcnet.data.split import assert_disjoint, split_by_patient
 from bcnet.evaluate.metrics import THRESHOLD_RULE, choose_threshold, evaluate
 from bcnet.models import MODELS
 from bcnet.train import choose_precision
@@ -27,12 +28,21 @@ from bcnet.workflows.samples import (
     decode_table,
     describe_samples,
     score_rows,
+    take_split,
 )
 
 logger = logging.getLogger("bcnet")
 
 # Pixels a side where the pictures do not share a size: what each network was made for.
 DEFAULT_SIDES = {"cnn": 128, "vgg16": 224}
+# What their poolings, three and five, leave a pixel of.
+SMALLEST_SIDES = {"cnn": 8, "vgg16": 32}
+
+# The small network likes a high rate; VGG16 does not start at all with one, but for a new head.
+LEARNING_RATES = {"cnn": 2e-3, "vgg16": 1e-4, "vgg16 head": 1e-3}
+
+# Eight hexadecimal digits in the name of a file, as `glob` looks for them.
+DIGITS = "[0-9a-f]" * 8
 
 
 def train(
@@ -63,8 +73,7 @@ def train(
         ValueError: when the pictures cannot be divided or a part lacks a class, naming it.
         TrainingDiverged: when the loss is no longer finite; no file is changed.
     """
-    if Path(output).suffix != ".keras":
-        raise ValueError(f"`output` must end in .keras. Received: output={str(output)!r}")
+    _require_file(output)
     config = settle_config(manifest, config or Config())
     table = divide(manifest.table, config, split)
     pictures = decode_table(table, config.image_size, progress=progress)
@@ -88,13 +97,20 @@ def train(
         "history": history.epochs,
     }
     classifier.save(output)
-    for leftover in _find_states(output):
+    for leftover in (*_find_states(output), *_find_partials(output)):
         leftover.unlink()
     return classifier
 
 
+def _require_file(output):
+    if Path(output).suffix != ".keras":
+        raise ValueError(f"`output` must end in .keras. Received: output={str(output)!r}")
+    if Path(output).is_dir():
+        raise ValueError(f"`output` must be a file. Received the folder {output}")
+
+
 def settle_config(manifest: Manifest, config: Config) -> Config:
-    """Fill in what the configuration leaves to the data: image size and modality.
+    """Fill in what the configuration leaves open: image size, modality and learning rate.
 
     Raises:
         ValueError: for an unknown model, or weights for a network that has none.
@@ -109,8 +125,16 @@ def settle_config(manifest: Manifest, config: Config) -> Config:
             f"Received: weights={config.weights}"
         )
     modality = manifest.info.modality if config.modality == "auto" else config.modality
-    image_size = config.image_size or choose_image_size(manifest.table, DEFAULT_SIDES[config.model])
-    return replace(config, modality=modality, image_size=tuple(image_size))
+    image_size = config.image_size or choose_image_size(
+        manifest.table, DEFAULT_SIDES[config.model], smallest=SMALLEST_SIDES[config.model]
+    )
+    part = " head" if config.weights is not None else ""
+    return replace(
+        config,
+        modality=modality,
+        image_size=tuple(image_size),
+        learning_rate=config.learning_rate or LEARNING_RATES[config.model + part],
+    )
 
 
 def divide(
@@ -127,11 +151,10 @@ def divide(
         ValueError: when a patient stands in two parts, or there are too few patients.
     """
     if split is not None:
-        table = apply_split(table, split)
-        for note in table.attrs.get("notes", ()):
-            logger.info(note)
+        table = take_split(table, split)
     if table["split"].notna().any():
         table = table[table["split"].notna()].reset_index(drop=True)
+        assert_disjoint(table)  # first: what is carved from a divided patient would hide him
         table = _add_validation(table, config)
     else:
         table = split_by_patient(
@@ -229,5 +252,17 @@ def _choose_state_file(output, pictures, resume):
 
 
 def _find_states(output):
+    return _find_beside(output, f".{{stem}}-{DIGITS}.state*")
+
+
+def _find_partials(output):
+    """Find what a kill in the midst of writing the model or a state has left."""
+    return _find_beside(
+        output, f".{{stem}}-{DIGITS}.partial.keras", f"..{{stem}}-{DIGITS}-{DIGITS}.partial.state*"
+    )
+
+
+def _find_beside(output, *patterns):
     output = Path(output)
-    return sorted(output.parent.glob(f".{output.stem}-*.state*"))
+    stem = glob.escape(output.stem)
+    return [file for pattern in patterns for file in output.parent.glob(pattern.format(stem=stem))]
