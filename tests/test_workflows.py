@@ -358,12 +358,17 @@ def test_evaluate_counts_and_names_unreadable_pictures(classifier, divided, tmp_
 def test_evaluate_writes_only_the_figures_that_one_class_allows(classifier, simulated, tmp_path):
     benign = replace(simulated, table=simulated.table[simulated.table["label"] == 0])
     workflows.evaluate(classifier, benign, part="all", plots_folder=tmp_path)
-    assert {path.stem for path in tmp_path.iterdir()} == {"confusion_matrix", "scores"}
+    assert {path.stem for path in tmp_path.iterdir()} == {
+        "confusion_matrix",
+        "scores",
+        "cases",
+        "training",
+    }
 
 
 def test_evaluate_writes_its_figures(classifier, simulated, tmp_path):
     workflows.evaluate(classifier, simulated, plots_folder=tmp_path)
-    expected = {"confusion_matrix", "scores", "roc", "precision_recall"}
+    expected = {"confusion_matrix", "scores", "roc", "precision_recall", "cases", "training"}
     assert {path.stem for path in tmp_path.iterdir()} == expected
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,7 @@ def evaluate(
     }
     if plots_folder is not None:
         _draw(result, table, manifest, Path(plots_folder))
+        _draw_training(classifier.card, Path(plots_folder))
     return result
 
 
@@ -169,7 +171,7 @@ def find_parts(card: dict, table: pd.DataFrame) -> pd.Series:
 
 
 def _draw(result, table, manifest, folder):
-    """Write the figures of one judgement."""
+    """Write the figures of one judgement; the curves of the training need no pictures."""
     patients = list_patients(table)
     note = describe_data(manifest, result)
     y_true, y_prob = table["label"].to_numpy(), table["probability"].to_numpy()
@@ -180,14 +182,41 @@ def _draw(result, table, manifest, folder):
         "scores": plots.plot_score_histogram(
             y_true, y_prob, threshold=result["threshold"], note=note
         ),
+        "cases": plots.plot_cases(
+            _PicturesOnDemand(table), y_true, y_prob, threshold=result["threshold"], note=note
+        ),
     }
     if len(set(y_true)) == len(CLASS_NAMES):
         figures["roc"] = plots.plot_roc(y_true, y_prob, patients=patients, note=note)
-        figures["precision_recall"] = plots.plot_precision_recall(y_true, y_prob, note=note)
+        figures["precision_recall"] = plots.plot_precision_recall(
+            y_true, y_prob, patients=patients, note=note
+        )
     else:
         logger.warning("no curves are drawn: all pictures are %s", CLASS_NAMES[y_true[0]])
     for name, ax in figures.items():
         plots.save_figure(ax, folder / f"{name}.png")
+
+
+def _draw_training(card, folder):
+    training = card.get("training")
+    if training:
+        data = card["data"]
+        note = f"{data['name']}{' · simulated pictures' if data['simulated'] else ''}"
+        axes = plots.plot_history(training["history"], best_epoch=training["best_epoch"], note=note)
+        plots.save_figure(axes[0], folder / "training.png")
+
+
+class _PicturesOnDemand(Sequence):
+    """The pictures of a table, each read when it is asked for: a grid shows few of many."""
+
+    def __init__(self, table):
+        self.samples = list_samples(table)
+
+    def __len__(self):
+        return len(self.samples)
+
+    def __getitem__(self, position):
+        return read_sample(*self.samples[position])
 
 
 def describe_data(manifest: Manifest, result: dict) -> str:

@@ -19,6 +19,8 @@ NOTEBOOK = Path(__file__).parents[2] / "breast-cancer-image-project.ipynb"
 # What TensorFlow's C++ writes when it starts, past every setting of Python.
 STARTUP_CHATTER = re.compile(r"WARNING: All log messages before absl|[IWE]\d{4} \d\d:\d\d:")
 
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # a terminal's, in a traceback
+
 NO_DESCRIPTION = "No description has been provided for this image"
 
 # A cell may train for long on a slow machine or on many pictures; only a hang should end it.
@@ -56,7 +58,7 @@ def run_notebook(
         _execute(notebook, progress)
     except CellExecutionError as error:
         write_text(executed, nbformat.writes(notebook))
-        last = str(error).strip().splitlines()[-1]
+        last = COLOURS.sub("", str(error)).strip().splitlines()[-1]
         raise ValueError(f"the notebook stopped: {last} (see {executed})") from error
     write_text(executed, nbformat.writes(notebook))
     report = executed.with_suffix(".html")
