@@ -8,7 +8,6 @@ Every figure has a title, names for both axes, n, the positive class, and a `not
 reader must know of the data: "simulated", "image-level: patients unknown".
 """
 
-import os
 import textwrap
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from bcnet.atomic import replace_file
 from bcnet.config import CLASS_NAMES
 from bcnet.evaluate.metrics import (
     PATIENTS_UNKNOWN,
@@ -401,15 +401,11 @@ def save_figure(figure_or_ax, path):
         'cm.png'
     """
     figure, path = getattr(figure_or_ax, "figure", figure_or_ax), Path(path)
-    part = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(
-            part, format=path.suffix[1:] or "png", dpi=150, facecolor="white", bbox_inches="tight"
-        )
-        os.replace(part, path)
+        with replace_file(path) as temporary:
+            kind = path.suffix[1:] or "png"
+            figure.savefig(temporary, format=kind, dpi=150, facecolor="white", bbox_inches="tight")
     finally:
-        part.unlink(missing_ok=True)
         plt.close(figure)
     return path
 

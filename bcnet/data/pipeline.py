@@ -7,7 +7,6 @@ belongs to the model's own graph. Which pictures there are is the business of `m
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +15,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
+from bcnet.atomic import replace_file
 from bcnet.data.augment import augment, check_modality
 from bcnet.data.manifest import read_sample
 from bcnet.readers import UnreadableImageError
@@ -182,14 +182,10 @@ def _decode_to_disk(samples, shape, progress):
     pixels = folder / f"{_content_key(samples, shape)}.npy"
     words = pixels.with_suffix(".words.npy")
     if not (pixels.exists() and words.exists()):
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            raw = Path(scratch, "pixels.npy")
+        with replace_file(pixels) as raw, replace_file(words) as words_raw:
             images = np.lib.format.open_memmap(raw, "w+", np.uint8, shape)
-            written = np.stack(_fill(images, samples, progress)).astype(str)
+            np.save(words_raw, np.stack(_fill(images, samples, progress)).astype(str))
             images.flush()
-            np.save(raw.with_suffix(".words.npy"), written)
-            os.replace(raw.with_suffix(".words.npy"), words)
-            os.replace(raw, pixels)
     hashes, reasons = np.load(words).astype(object)
     return DecodedImages(np.load(pixels, mmap_mode="r"), hashes, reasons)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bcnet.atomic import write_text
 from bcnet.data.naming import CLASS_WORDS, SPLIT_WORDS
 
 KNOWN_COLUMNS = ("path", "label", "patient_id", "split", "fold", "magnification", "dataset")
@@ -113,7 +114,7 @@ def resolve_paths(paths: Iterable[str]) -> list[str]:
 
 
 def write_table(table: pd.DataFrame, path: str | Path) -> None:
-    """Write a CSV whole or not at all: beside its place first, then moved there.
+    """Write a CSV whole or not at all (see `bcnet.atomic`).
 
     Args:
         table: Anything that pandas writes as CSV; the index is left out.
@@ -125,17 +126,7 @@ def write_table(table: pd.DataFrame, path: str | Path) -> None:
     Example:
         `write_table(pd.DataFrame({"path": ["x.png"]}), "out/split.csv")` writes two lines.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with beside.open("w", encoding="utf-8", newline="") as file:
-            table.to_csv(file, index=False, lineterminator="\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
 def _read_cells(path: str | Path) -> tuple[list[str], dict[int, list[str]]]:
