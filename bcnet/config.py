@@ -48,12 +48,12 @@ class Config:
 
     model: str = "cnn"
     image_size: tuple[int, int] | None = None
-    epochs: int = 40
+    epochs: int = 25
     batch_size: int = 64
     learning_rate: float | None = None
     fine_tune_rate: float = 1e-5
     warmup_epochs: int = 1
-    patience: int = 15
+    patience: int = 10
     validation: float = 0.15
     test: float = 0.2
     seed: int = 0
