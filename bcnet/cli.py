@@ -13,7 +13,7 @@ import sys
 from dataclasses import fields
 
 from bcnet import __version__
-from bcnet.config import CLASS_NAMES, MODALITIES, PRECISIONS, Config
+from bcnet.config import CLASS_NAMES, MODALITIES, PRECISIONS, SPLITS, Config
 
 FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
 EXPECTED = (ValueError, OSError, ArithmeticError)
@@ -395,8 +395,7 @@ def _add_evaluate(commands):
     command.add_argument("model", metavar="MODEL", help="a .keras file")
     _add_data(command)
     command.add_argument("--split", metavar="CSV", help="which picture stands where")
-    parts = ["test", "validation", "train", "all"]
-    command.add_argument("--part", choices=parts, default="test", help="(%(default)s)")
+    command.add_argument("--part", choices=[*SPLITS, "all"], default="test", help="(%(default)s)")
     command.add_argument("--threshold", type=float, metavar="T", help="instead of the model's")
     command.add_argument("--plots", metavar="DIR", help="also draw the figures there")
     command.add_argument("--precision", choices=PRECISIONS, default="float32")

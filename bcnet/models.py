@@ -14,7 +14,7 @@ from textwrap import shorten
 import keras
 from keras import layers
 
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 """Keras's names of the arithmetic; weights are float32 in each of them."""
 
 # One whole grey level needs 8 bits of mantissa and its fractions more, bfloat16 has 8 in all;
@@ -44,7 +44,7 @@ def build_cnn(image_size, *, widths=(16, 32, 64), dense=128, dropout=0.5, precis
         widths: Channels of the three convolutions.
         dense: Units of the fully connected layer `dense1`.
         dropout: Share of features, and of those units, silenced in training, from 0 to below 1.
-        precision: One of `PRECISIONS`; see `with_precision`.
+        precision: One of `POLICIES`; see `with_precision`.
 
     Returns:
         An uncompiled `keras.Model`. Input `image`: `(n, height, width, 3)`, RGB in 0–255, uint8
@@ -96,7 +96,7 @@ def build_vgg16(image_size, *, weights="imagenet", precision="float32"):
         weights: "imagenet" for Keras's own download (58 MB, kept in `~/.keras`), the path of a
             weights file of VGG16 without top (`….h5` of keras.applications or `….weights.h5`),
             or None for random weights, all of them trainable.
-        precision: One of `PRECISIONS`; see `with_precision`.
+        precision: One of `POLICIES`; see `with_precision`.
 
     Returns:
         An uncompiled `keras.Model`. Input `image`: `(n, height, width, 3)`, RGB in 0–255, uint8
@@ -177,22 +177,22 @@ def with_precision(model, precision):
 
     Args:
         model: A functional or sequential `keras.Model`, also with such models nested in it.
-        precision: One of `PRECISIONS`.
+        precision: One of `POLICIES`.
 
     Returns:
         A new `keras.Model` with equal layer names, weights and `trainable` flags. An optimizer's
         state is not carried over.
 
     Raises:
-        ValueError: If `precision` is not one of `PRECISIONS`.
+        ValueError: If `precision` is not one of `POLICIES`.
 
     Example:
         >>> model = with_precision(build_cnn((64, 64)), "mixed_bfloat16")
         >>> model.get_layer("conv1").compute_dtype, model.get_layer("logit").compute_dtype
         ('bfloat16', 'float32')
     """
-    if precision not in PRECISIONS:
-        allowed = ", ".join(PRECISIONS)
+    if precision not in POLICIES:
+        allowed = ", ".join(POLICIES)
         raise ValueError(f"`precision` must be one of {allowed}. Received: precision={precision!r}")
 
     def rebuild(operation):

@@ -182,6 +182,8 @@ class _Keeper(keras.callbacks.Callback):
         super().__init__()
         self.set_model(model)
         self.val_ds, self.config, self.score = val_ds, config, score
+        # Read once: the order of the validation pictures never changes.
+        self.y_true = np.concatenate([labels for _, labels in val_ds.as_numpy_iterator()])[:, 0]
         self.state = Path(state) if state else None
         self.history = History()
         self.best_score, self.best_weights = -np.inf, None
@@ -211,14 +213,13 @@ class _Keeper(keras.callbacks.Callback):
         self.model.set_weights(self.best_weights)
 
     def _validate(self):
-        y_true = np.concatenate([labels for _, labels in self.val_ds.as_numpy_iterator()])[:, 0]
         y_prob = self.model.predict(self.val_ds, verbose=0)[:, 0].astype(np.float64)
         # As Keras does: a probability of exactly 0 or 1 still has a finite logarithm.
-        likelihood = np.clip(np.where(y_true == 1, y_prob, 1 - y_prob), 1e-7, 1.0)
+        likelihood = np.clip(np.where(self.y_true == 1, y_prob, 1 - y_prob), 1e-7, 1.0)
         found = {"val_loss": -np.log(likelihood).mean()}
-        found["val_accuracy"] = np.mean((y_prob >= 0.5) == (y_true == 1))
+        found["val_accuracy"] = np.mean((y_prob >= 0.5) == (self.y_true == 1))
         if self.score:
-            found["val_score"] = self.score(y_true, y_prob)
+            found["val_score"] = self.score(self.y_true, y_prob)
         return found
 
     def _variables(self):

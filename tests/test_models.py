@@ -7,7 +7,7 @@ import pytest
 from bcnet.models import (
     IMAGENET_MEAN_BGR,
     MODELS,
-    PRECISIONS,
+    POLICIES,
     build_cnn,
     build_vgg16,
     unfreeze,
@@ -233,7 +233,7 @@ def test_unfreeze_lists_the_blocks(cnn, block):
         unfreeze(cnn, block)
 
 
-@pytest.mark.parametrize("precision", PRECISIONS[1:])
+@pytest.mark.parametrize("precision", POLICIES[1:])
 def test_with_precision_keeps_both_ends_float32(precision):
     model = build_tiny_cnn(precision)
     float32 = [layer.name for layer in model.layers if layer.compute_dtype == "float32"]
