@@ -133,6 +133,14 @@ def test_check_model_file_refuses_a_config_that_asks_for_more_than_the_file_hold
         check_model_file(path)
 
 
+def test_check_model_file_refuses_a_sound_config_of_a_larger_network(saved, tmp_path):
+    write_model(tmp_path / "large.keras", build_cnn((16, 16), widths=(4, 4, 4), dense=500), {})
+    text = json.dumps(read_config(tmp_path / "large.keras"))
+    path = rewrite(saved, tmp_path / "d.keras", config__json=text)
+    with pytest.raises(ModelFileError, match=r"asks for [\d,]+ weights while the file holds"):
+        check_model_file(path)
+
+
 def test_check_model_file_refuses_a_gigantic_input(saved, tmp_path):
     text = json.dumps(read_config(saved)).replace("[null, 16, 16, 3]", "[null, 99999, 99999, 3]")
     path = rewrite(saved, tmp_path / "wide.keras", config__json=text)
