@@ -262,3 +262,30 @@ def test_save_figure_failing_leaves_the_old_file_and_closes(tmp_path, monkeypatc
         plots.save_figure(ax, path)
     assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
     assert plt.get_fignums() == []
+
+
+def test_plot_tuning_draws_the_best_so_far_of_finished_trials():
+    scores, pruned = [0.6, 0.9, 0.7, np.nan, 0.8], [False, True, False, False, False]
+    best = plots.plot_tuning(scores, pruned, {})[0].lines[0]
+    assert best.get_ydata().tolist() == [0.6, 0.6, 0.7, 0.7, 0.8]
+
+
+def test_plot_tuning_counts_how_trials_ended():
+    ax = plots.plot_tuning([0.6, 0.9, np.nan], [False, True, False], {}, note="simulated")[0]
+    assert read_legend(ax)[1:] == ["1 finished", "1 pruned", "best: trial 0, 0.600"]
+    assert "3 trials · 1 failed · malignant = positive · simulated" in read(ax)
+
+
+def test_plot_tuning_draws_importance_and_calls_it_rough():
+    ax = plots.plot_tuning([0.6, 0.7], [False, False], {"mixup": 0.3, "ema": 0.7})[1]
+    assert [bar.get_width() for bar in ax.patches] == [0.3, 0.7]
+    assert "rough: estimated from 2 finished trials" in read(ax)
+
+
+def test_plot_tuning_says_where_importance_cannot_be_told():
+    assert "cannot be told" in read(plots.plot_tuning([0.6], [False], {})[1])
+
+
+def test_plot_tuning_refuses_a_search_without_an_end():
+    with pytest.raises(ValueError, match="must hold a finished trial"):
+        plots.plot_tuning([0.6, np.nan], [True, False], {})
