@@ -17,7 +17,8 @@ from bcnet.config import Config
 from bcnet.data.split import write_split
 from bcnet.evaluate.metrics import METRICS
 from bcnet.modelfile import read_card, read_model, write_model
-from bcnet.workflows.evaluation import SeenInTraining
+from bcnet.models import build_mobilenet
+from bcnet.workflows.ancestry import SeenInTraining
 
 ARGUMENTS_OF_A_SHORT_RUN = ["--epochs", "1", "--batch-size", "16", "--precision", "float32"]
 
@@ -57,6 +58,7 @@ def faults(model_file, simulated_folder, tmp_path_factory):
     write_model(folder / "numbers.keras", numbers, card)
     del card["threshold"]
     write_model(folder / "no_threshold.keras", read_model(model_file), card)
+    build_mobilenet((32, 32), weights=None, alpha=0.25).save_weights(folder / "mobile.weights.h5")
     (folder / "divided.csv").write_text(divide_a_patient(simulated_folder))
     return folder
 
@@ -74,6 +76,19 @@ def test_simulate_then_audit(run, tmp_path):
     assert (status, out.splitlines()[0]) == (0, "PASS: no error found")
     report = json.loads((tmp_path / "audit.json").read_text())
     assert (report["verdict"], report["n_images"]) == ("pass", 4)
+
+
+def test_fetch_without_a_name_lists_what_there_is(run):
+    status, out, _ = run("fetch")
+    assert status == 0
+    assert re.search(r"^pcam +327,680 pictures +8\.0 GB +CC0 1\.0$", out, re.MULTILINE)
+    assert "doi:10.1109/TBME.2015.2496264" in out
+
+
+def test_fetch_says_where_the_pictures_are(run, monkeypatch, tmp_path):
+    monkeypatch.setattr("bcnet.workflows.fetching.fetch", lambda name, output, **_: output)
+    status, out, _ = run("fetch", "pcam", "--output", tmp_path)
+    assert (status, out) == (0, f"the pictures are in {tmp_path}\n")
 
 
 def test_audit_of_one_picture_in_both_classes_exits_with_1(run, simulated_folder, tmp_path):
@@ -106,6 +121,32 @@ def test_train_writes_a_model_and_prints_its_test(run, simulated_folder, tmp_pat
     assert out.startswith("test (simulated)\n")
     assert re.search(r"model\.keras: \d+ s in float32$", out.strip())
     assert list(output.parent.iterdir()) == [output]
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("", {"model": "cnn", "weights": None, "members": 1, "tta": False, "progressive": False}),
+        ("--tta --members 3 --progressive", {"tta": True, "members": 3, "progressive": True}),
+        ("--model resnet50", {"weights": "imagenet"}),
+        ("--model resnet50 --weights none", {"weights": None}),
+        ("--model resnet50 --initial-weights a.keras", {"weights": None}),
+        ("--model vgg16 --initial-weights a.keras --weights b.h5", {"weights": "b.h5"}),
+        ("--schedule constant --ema 0.9 --alpha 0.5", {"schedule": "constant", "ema": 0.9}),
+    ],
+)
+def test_train_takes_its_configuration_from_what_was_typed(
+    run, simulated_folder, monkeypatch, typed, expected
+):
+    taken = []
+
+    def train(manifest, output, config, **_):
+        taken.append(config)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("bcnet.workflows.training.train", train)
+    run("train", simulated_folder, "--output", "a.keras", *typed.split())
+    assert {name: getattr(taken[0], name) for name in expected} == expected
 
 
 def test_cross_validate_prints_and_writes_its_result(run, simulated_folder, tmp_path):
@@ -197,6 +238,7 @@ def test_notebook_passes_on_what_was_given(run, monkeypatch, tmp_path):
 
 TRAIN = "train {data} --output {new}/x.keras"
 PREDICT = "predict {model} {picture}"
+NARROW = f"{TRAIN} --model mobilenet --alpha 0.25"
 
 
 @pytest.mark.parametrize(
@@ -204,6 +246,9 @@ PREDICT = "predict {model} {picture}"
     [
         ("", "required: COMMAND"),
         ("train {data}", "required: --output"),
+        ("fetch pcan --output {new}", "`name` must be one of breastmnist,"),
+        ("fetch pcam", "--output is required, such as --output dataset/pcam"),
+        ("fetch pcam --output {data}", "is in the way: name a folder that is empty"),
         ("audit {faults}/empty", "No picture in a class folder below"),
         ("audit {faults}/nowhere", "No folder, .csv or .npz at"),
         ("audit {data} {data}", "must hold each picture once"),
@@ -228,6 +273,28 @@ PREDICT = "predict {model} {picture}"
         (f"{TRAIN} --image-size big", "must be N or HEIGHTxWIDTH. Received: big"),
         (f"{TRAIN} --validation 0.9", "`validation + test` must be below 1"),
         (f"{TRAIN} --learning-rate nan", "`learning_rate` must be above 0"),
+        (f"{TRAIN} --members 0", "`members` must be at least 1. Received: members=0"),
+        (f"{TRAIN} --ema 1", "`ema` must be 0 or more and below 1"),
+        (f"{TRAIN} --label-smoothing 1", "`label_smoothing` must be 0 or more and below 1"),
+        (f"{TRAIN} --schedule linear", "--schedule: invalid choice: 'linear'"),
+        (f"{TRAIN} --alpha 0.5", "`alpha` is for mobilenet. Received: alpha=0.5"),
+        (f"{TRAIN} --model mobilenet --alpha 0.3", "`alpha` must be one of (1.0, 0.75, 0.5, 0.25)"),
+        (f"{TRAIN} --fine-tune-from conv3", "`fine_tune_from` is for backbones with pretrained"),
+        (f"{TRAIN} --fine-tune-rate 0.1", "`fine_tune_rate` is for backbones with pretrained"),
+        (f"{TRAIN} --progressive --image-size 8", "at least 16 pixels a side for cnn trained at"),
+        (f"{TRAIN} --end conv1", "`end` is for vgg16"),
+        (f"{NARROW} --weights none --end x", "`end` must be a layer of mobilenet"),
+        (f"{TRAIN} --progressive --epochs 1", "`epochs` must be at least 2 with `progressive`"),
+        (f"{TRAIN} --model vgg16 --image-size 16", "at least 32 pixels a side for vgg16."),
+        (f"{NARROW} --progressive --image-size 48", "at least 64 pixels a side for mobilenet tr"),
+        (
+            f"{NARROW} --weights {{faults}}/mobile.weights.h5 --fine-tune-from x",
+            "one of conv1, conv",
+        ),
+        (f"{NARROW} --initial-weights {{model}}", "no layer of cnn fits mobilenet: "),
+        (f"{TRAIN} --initial-weights {{faults}}/none.keras", "no model file at"),
+        (f"{TRAIN} --initial-weights {{faults}}/cut.keras", "not a Keras model file, or a truncat"),
+        (f"{TRAIN} --initial-weights {{faults}}/numbers.keras", "no layer of "),
         ("evaluate {model} {faults}/all_bad", "none of the 1 pictures can be read"),
         ("evaluate {model} {data} --threshold 1.4", "between 0 and 1. Received: threshold=1.4"),
         ("evaluate {model} {data} --part tests", "--part: invalid choice: 'tests'"),
@@ -295,8 +362,8 @@ def test_a_fault_of_ours_keeps_its_traceback(run, simulated_folder, monkeypatch)
 
 
 COMMANDS = [
-    *("simulate", "audit", "split", "train", "cross-validate"),
-    *("evaluate", "predict", "explain", "notebook"),
+    *("simulate", "fetch", "audit", "split", "train", "cross-validate"),
+    *("tune", "evaluate", "predict", "explain", "notebook"),
 ]
 
 
