@@ -7,12 +7,20 @@ BAR_FORMAT = (
 )
 
 
-def make_bar(total: int, label: str, *, shown: bool) -> tqdm:
+def make_bar(total: int, label: str, *, shown: bool, in_bytes: bool = False) -> tqdm:
     """Make a progress bar, to be used in a `with` statement.
 
     Args:
         total: what the calls of `update` add up to.
         label: what is being done.
         shown: False for silence.
+        in_bytes: write 1.5M for 1500000.
     """
-    return tqdm(total=total, desc=label, disable=not shown, bar_format=BAR_FORMAT, mininterval=0.5)
+    return tqdm(
+        total=total,
+        desc=label,
+        disable=not shown,
+        bar_format=BAR_FORMAT,
+        mininterval=0.5,
+        unit_scale=in_bytes,
+    )
