@@ -29,12 +29,39 @@ LARGEST_TEXT = 256 * 1024**2
 LARGEST_SIDE = 4096
 
 
+# The trained models that come with the project.
+SHIPPED_FOLDER = Path(__file__).resolve().parents[1] / "models"
+
+
 class ModelFileError(ValueError):
     """A model file that cannot be used, with its path and the reason in one sentence."""
 
     def __init__(self, path, reason):
         super().__init__(f"{path}: {reason}")
         self.path, self.reason = str(path), reason
+
+
+def locate_model(name: str | os.PathLike) -> str:
+    """Find a model file by its path, or one that comes with the project by its name.
+
+    Args:
+        name: a path, or the name of a shipped model, such as "idc".
+
+    Returns:
+        The path; as given where it is no shipped model's name.
+
+    Example:
+        >>> locate_model("mine.keras")
+        'mine.keras'
+    """
+    shipped = SHIPPED_FOLDER / f"{name}.keras"
+    is_name = Path(name).name == str(name) and not Path(name).is_file()
+    return str(shipped) if is_name and shipped.is_file() else str(name)
+
+
+def list_shipped() -> list[str]:
+    """List the names of the models that come with the project."""
+    return sorted(path.stem for path in SHIPPED_FOLDER.glob("*.keras"))
 
 
 def write_model(path: str | os.PathLike, model: keras.Model, card: dict) -> None:
@@ -128,7 +155,8 @@ def check_model_file(path: str | os.PathLike) -> None:
 
 def _open_archive(path):
     if not Path(path).is_file():
-        raise FileNotFoundError(f"no model file at {path}")
+        shipped = ", ".join(list_shipped()) or "none"
+        raise FileNotFoundError(f"no model file at {path} (models that come with bcnet: {shipped})")
     if Path(path).suffix != ".keras":
         raise ModelFileError(path, "only .keras files are loaded (.h5 and pickles can run code)")
     try:

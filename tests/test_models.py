@@ -1,18 +1,10 @@
-"""The networks: names, pixels, precision, frozen layers and weights files."""
+"""The small network, and what every network shares: precision, frozen layers, copied weights."""
 
 import keras
 import numpy as np
 import pytest
 
-from bcnet.models import (
-    IMAGENET_MEAN_BGR,
-    MODELS,
-    POLICIES,
-    build_cnn,
-    build_vgg16,
-    unfreeze,
-    with_precision,
-)
+from bcnet.models import POLICIES, build_cnn, copy_weights, find_block, unfreeze, with_precision
 
 TAIL = ("logit", "calibration", "probability")
 
@@ -29,28 +21,6 @@ def cnn():
 @pytest.fixture(scope="module")
 def images():
     return np.random.default_rng(0).integers(0, 256, (3, 16, 24, 3)).astype("uint8")
-
-
-@pytest.fixture(scope="module")
-def vgg16_source():
-    return keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 3))
-
-
-@pytest.fixture(scope="module")
-def vgg16_file(vgg16_source, tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "vgg16_notop.h5"
-    vgg16_source.save(path)  # the same kind of file as the one keras.applications downloads
-    return path
-
-
-@pytest.fixture(scope="module")
-def vgg16(vgg16_file):
-    return build_vgg16((32, 32), weights=vgg16_file)
-
-
-@pytest.fixture(scope="module")
-def large_images():
-    return np.random.default_rng(1).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
 
 
 def predict(model, images):
@@ -99,8 +69,11 @@ def test_build_cnn_refuses_other_than_three_widths():
         build_cnn((16, 16), widths=(2, 3, 4, 5))
 
 
-def test_models_are_found_by_name():
-    assert {"cnn": build_cnn, "vgg16": build_vgg16} == MODELS
+def test_build_cnn_survives_saving(cnn, images, tmp_path):
+    cnn.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", safe_mode=True, compile=False)
+    np.testing.assert_array_equal(predict(loaded, images), predict(cnn, images))
+    assert "Lambda" not in cnn.to_json()
 
 
 def test_tail_leaves_the_logit_alone_until_calibrated(cnn):
@@ -119,104 +92,11 @@ def test_tail_shows_a_calibration_set_after_the_first_call(images):
     np.testing.assert_allclose(model.predict(images, verbose=0), 0.75, rtol=1e-6)
 
 
-def test_build_vgg16_preprocesses_as_keras_does(vgg16, large_images):
-    ours = predict(keras.Model(vgg16.input, vgg16.get_layer("normalise").output), large_images)
-    keras_own = keras.applications.vgg16.preprocess_input(large_images.copy())
-    np.testing.assert_allclose(ours, keras_own, atol=1e-5)
-
-
-def test_build_vgg16_turns_a_pure_red_pixel_into_bgr(vgg16):
-    pixels = np.tile(np.array([255, 0, 0], dtype="float32"), (1, 32, 32, 1))
-    ours = predict(keras.Model(vgg16.input, vgg16.get_layer("normalise").output), pixels)
-    blue, green, red = IMAGENET_MEAN_BGR
-    np.testing.assert_allclose(ours[0, 0, 0], [-blue, -green, 255 - red], atol=1e-4)
-
-
-def test_build_vgg16_loads_a_weights_file(vgg16, vgg16_source):
-    for layer in [layer for layer in vgg16_source.layers if layer.weights]:
-        for loaded, saved in zip(
-            vgg16.get_layer(layer.name).get_weights(), layer.get_weights(), strict=True
-        ):
-            np.testing.assert_array_equal(loaded, saved)
-
-
-def test_build_vgg16_loads_its_own_weights_file(vgg16, tmp_path):
-    path = tmp_path / "own.weights.h5"
-    vgg16.save_weights(path)
-    loaded = build_vgg16((32, 32), weights=path).get_layer("block5_conv3").get_weights()
-    np.testing.assert_array_equal(loaded[0], vgg16.get_layer("block5_conv3").get_weights()[0])
-
-
-def test_build_vgg16_starts_frozen_with_pretrained_weights(vgg16):
-    assert list_trainable(vgg16) == ["dense1", "logit"]
-
-
-def test_build_vgg16_trains_all_layers_from_random_weights():
-    model = build_vgg16((32, 32), weights=None)
-    assert len(list_trainable(model)) == 13 + 2
-
-
-def test_build_vgg16_refuses_weights_of_another_network(cnn, tmp_path, recwarn):
-    path = tmp_path / "cnn.weights.h5"
-    cnn.save_weights(path)
-    with pytest.raises(ValueError, match=r"VGG16 without top\. Received: .*cnn\.weights\.h5"):
-        build_vgg16((32, 32), weights=path)
-    assert not [warning for warning in recwarn if warning.category is UserWarning]
-
-
-def test_build_vgg16_refuses_a_file_that_lacks_a_block(vgg16_source, tmp_path):
-    path = tmp_path / "shallow.weights.h5"
-    shallow = keras.Model(vgg16_source.input, vgg16_source.get_layer("block2_pool").output)
-    shallow.save_weights(path)
-    with pytest.raises(ValueError, match=r"shallow\.weights\.h5"):
-        build_vgg16((32, 32), weights=path)
-
-
-def test_build_vgg16_refuses_a_corrupt_file_in_one_line(tmp_path):
-    path = tmp_path / "corrupt.h5"
-    path.write_bytes(b"not HDF5")
-    with pytest.raises(ValueError, match=r"corrupt\.h5 \(.+\)") as caught:
-        build_vgg16((32, 32), weights=path)
-    assert "\n" not in str(caught.value)
-
-
-def test_build_vgg16_names_a_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"missing\.h5"):
-        build_vgg16((32, 32), weights=tmp_path / "missing.h5")
-
-
-def test_build_vgg16_says_what_to_do_offline(monkeypatch):
-    def fail(**_):
-        raise Exception("URL fetch failure")
-
-    monkeypatch.setattr(keras.applications, "VGG16", fail)
-    with pytest.raises(ConnectionError, match=r"URL fetch failure.*`weights=None` works"):
-        build_vgg16((32, 32))
-
-
-def test_build_vgg16_refuses_less_than_32_pixels():
-    with pytest.raises(ValueError, match="at least 32 pixels"):
-        build_vgg16((31, 32), weights=None)
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_models_survive_saving(name, cnn, vgg16, images, large_images, tmp_path):
-    model, batch = {"cnn": (cnn, images), "vgg16": (vgg16, large_images)}[name]
-    model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras", safe_mode=True, compile=False)
-    np.testing.assert_allclose(predict(loaded, batch), predict(model, batch), atol=1e-6)
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_models_hold_no_code(name, cnn, vgg16):
-    assert "Lambda" not in {"cnn": cnn, "vgg16": vgg16}[name].to_json()
-
-
-def test_unfreeze_trains_from_the_block_on(vgg16):
-    model = with_precision(vgg16, "float32")
-    unfreeze(model, "block5")
-    tuned = ["block5_conv1", "block5_conv2", "block5_conv3"]
-    assert list_trainable(model) == [*tuned, "dense1", "logit"]
+def test_unfreeze_trains_from_the_block_on(cnn):
+    model = with_precision(cnn, "float32")
+    model.trainable = False
+    unfreeze(model, "dense1")
+    assert list_trainable(model) == ["dense1", "logit"]
 
 
 def test_unfreeze_leaves_batch_normalisation_frozen(cnn):
@@ -231,6 +111,37 @@ def test_unfreeze_lists_the_blocks(cnn, block):
     known = "conv1, conv2, norm2, conv3, norm3, dense1, logit. Received"
     with pytest.raises(ValueError, match=known):
         unfreeze(cnn, block)
+
+
+def test_find_block_gives_the_first_layer_of_the_block(cnn):
+    assert cnn.layers[find_block(cnn, "pool")].name == "pool1"
+
+
+@pytest.mark.parametrize(
+    ("name", "block"),
+    [
+        ("block5_conv1", "block5"),
+        ("conv5_block1_1_conv", "conv5"),
+        ("conv_pw_13_bn", "conv_pw_13"),
+        ("block_13_expand", "block_13"),
+        ("block6a_expand_conv", "block6a"),
+        ("stem_conv", "stem_conv"),
+    ],
+)
+def test_find_block_tells_the_blocks_of_every_backbone(name, block):
+    layer = keras.layers.Conv2D(1, 1, name=name)
+    model = keras.Sequential([keras.Input((8, 8, 3)), layer])
+    with pytest.raises(ValueError, match=f"`block` must be one of {block}. Received"):
+        find_block(model, "nonsense")
+
+
+def test_copy_weights_refreshes_what_normalisation_computes_with():
+    source, target = (
+        keras.Sequential([keras.Input((2, 2, 3)), keras.layers.Normalization()]) for _ in range(2)
+    )
+    source.layers[0].set_weights([np.full(3, 4.0), np.full(3, 9.0), np.array(1)])
+    copy_weights(source, target)
+    np.testing.assert_allclose(predict(target, np.full((1, 2, 2, 3), 10.0)), 2.0)  # (10 − 4) / √9
 
 
 @pytest.mark.parametrize("precision", POLICIES[1:])
