@@ -7,8 +7,10 @@ import tensorflow as tf
 from bcnet.data.augment import (
     SHIFT_RANGE,
     augment,
+    draw_beta,
     jitter_stain,
     list_symmetries,
+    mix_up,
     shift_and_mirror,
     turn_and_flip,
 )
@@ -69,6 +71,21 @@ def test_jitter_stain_treats_each_picture_differently(images):
     assert len({picture.tobytes() for picture in changed}) == 8
 
 
+def test_jitter_stain_of_zero_changes_only_the_light(images):
+    changed = jitter_stain(tf.constant(images), SEED, stain_jitter=0.0).numpy() + 1
+    inside = (changed > 1.001) & (changed < 255.999)
+    light = np.where(inside, changed / (images + 1.0), np.nan).reshape(64, -1)
+    assert np.nanmax(np.nanstd(light, axis=1)) < 1e-4
+
+
+def test_jitter_stain_changes_more_when_asked_for_more(images):
+    little, much = (
+        np.abs(jitter_stain(tf.constant(images), SEED, stain_jitter=share) - images).mean()
+        for share in (0.05, 0.5)
+    )
+    assert much > 2 * little
+
+
 def test_shift_and_mirror_never_turns_upside_down():
     rows = np.arange(50, dtype=np.uint8)[None, :, None, None] + np.zeros((40, 50, 50, 3), np.uint8)
     moved = shift_and_mirror(tf.constant(rows), SEED).numpy().astype(int)
@@ -95,3 +112,63 @@ def test_augment_inside_tf_data_equals_eager(images, modality):
 def test_augment_refuses_an_unknown_modality(images):
     with pytest.raises(ValueError, match="Received: modality='sound'"):
         augment(tf.constant(images), SEED, "sound")
+
+
+def test_augment_passes_on_the_stain_jitter(images):
+    default, other = (
+        augment(tf.constant(images), SEED, "tissue", **options)
+        for options in ({}, {"stain_jitter": 0.3})
+    )
+    assert not np.allclose(default, other)
+
+
+# Two benign pictures and a malignant one, of other weights.
+MIXED = (
+    tf.constant(np.float32([0, 100, 200])[:, None, None, None] * np.ones((3, 2, 2, 3), np.float32)),
+    tf.constant([[0.0], [0.0], [1.0]]),
+    tf.constant([1.0, 1.0, 2.0]),
+)
+
+
+def test_mix_up_by_hand(monkeypatch):
+    shares = tf.constant([0.75, 0.5, 1.0])
+    monkeypatch.setattr("bcnet.data.augment.draw_beta", lambda *_: shares)
+    images, labels, weights = mix_up(*MIXED, seed=SEED, alpha=0.2)
+    np.testing.assert_allclose(images[:, 0, 0, 0], [0.25 * 200, 0.5 * 100, 200])
+    np.testing.assert_allclose(weights, [0.75 * 1 + 0.25 * 2, 1, 2])
+    np.testing.assert_allclose(labels[:, 0], [0.25 * 2 / 1.25, 0, 1])
+
+
+def test_mix_up_mixes_the_weighted_losses():
+    _, labels, weights = mix_up(*MIXED, seed=SEED, alpha=0.5)
+    share = draw_beta([3], SEED, 0.5).numpy()
+    logit = 0.7
+    losses = np.log1p(np.exp(logit)) - logit * MIXED[1][:, 0].numpy()
+    losses = losses * MIXED[2].numpy()
+    mixed = np.log1p(np.exp(logit)) - logit * labels[:, 0].numpy()
+    expected = share * losses + (1 - share) * np.roll(losses, 1)
+    np.testing.assert_allclose(weights.numpy() * mixed, expected, rtol=1e-5)
+
+
+def test_mix_up_inside_tf_data_equals_eager():
+    ds = tf.data.Dataset.from_tensors(MIXED).map(lambda *batch: mix_up(*batch, seed=SEED, alpha=1))
+    for found, expected in zip(next(iter(ds)), mix_up(*MIXED, seed=SEED, alpha=1), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
+def test_draw_beta_has_the_moments_of_beta(alpha):
+    drawn = draw_beta([200_000], SEED, alpha).numpy()
+    assert drawn.mean() == pytest.approx(0.5, abs=0.005)
+    assert drawn.var() == pytest.approx(0.25 / (2 * alpha + 1), rel=0.02)
+
+
+def test_draw_beta_of_a_tiny_alpha_is_zero_or_one_and_never_nan():
+    drawn = draw_beta([10_000], SEED, 1e-3).numpy()
+    assert np.isfinite(drawn).all()
+    assert ((drawn < 0.01) | (drawn > 0.99)).mean() > 0.98
+
+
+def test_draw_beta_depends_on_the_seed_alone():
+    np.testing.assert_array_equal(draw_beta([9], SEED, 0.3), draw_beta([9], SEED, 0.3))
+    assert not np.array_equal(draw_beta([9], SEED, 0.3), draw_beta([9], SEED + 1, 0.3))

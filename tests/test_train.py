@@ -1,6 +1,7 @@
 """Training: reproducible, resumable, and never leaving a NaN behind."""
 
 import copy
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ import tensorflow as tf
 from bcnet.config import Config
 from bcnet.data.pipeline import make_evaluation_ds, make_training_ds
 from bcnet.models import build_cnn
-from bcnet.train import TrainingDiverged, check_finite, choose_precision, train
+from bcnet.train import History, TrainingDiverged, check_finite, choose_precision, train
 
 CONFIG = Config(epochs=4, batch_size=8, patience=4)
 
@@ -141,6 +142,99 @@ def test_train_refuses_the_state_of_another_run(pictures, tmp_path):
         train(make_network(), *make_datasets(pictures), other, state=state)
 
 
+def make_linear(bias=0.0):
+    """A network of three weights, all zero, and a bias, whose training is quickly followed."""
+    keras.utils.set_random_seed(0)
+    pixel = keras.Input((16, 16, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(pixel))
+    x = keras.layers.Dense(
+        1, "sigmoid", kernel_initializer="zeros", bias_initializer=keras.initializers.Constant(bias)
+    )(x)
+    return keras.Model(pixel, x)
+
+
+class Follow(keras.callbacks.Callback):
+    """Keeps the raw weights after every step."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps.append(copy.deepcopy(self.model.get_weights()))
+
+
+@pytest.fixture(scope="module")
+def averaged(pictures):
+    """Training with a running average: the configuration, every step, and the kept weights."""
+    config = Config(epochs=3, batch_size=8, ema=0.5, learning_rate=0.1)
+    model, follow, scores = make_linear(), Follow(), iter([0.1, 0.3, 0.2])
+    train(
+        model,
+        *make_datasets(pictures),
+        config,
+        score=lambda *_: next(scores),
+        callbacks=(follow,),
+    )
+    return config, follow.steps, model.get_weights()
+
+
+def test_train_keeps_the_running_average_of_the_best_epoch(averaged):
+    _, steps, kept = averaged
+    mean = steps[0]
+    for step in steps[1:10]:  # five steps an epoch, and the second epoch is the best
+        mean = [0.5 * a + 0.5 * b for a, b in zip(mean, step, strict=True)]
+    for ours, expected in zip(kept, mean, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5)
+
+
+def test_train_goes_on_from_the_raw_weights_after_validation(averaged, pictures):
+    config, steps, _ = averaged
+    follow = Follow()
+    plain = replace(config, ema=0.0)
+    train(make_linear(), *make_datasets(pictures), plain, callbacks=(follow,))
+    for ours, expected in zip(steps, follow.steps, strict=True):
+        for a, b in zip(ours, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_train_smooths_labels_in_the_loss_alone(pictures):
+    malignant = (pictures[0], np.ones(40, int))
+    config = Config(epochs=1, batch_size=8, learning_rate=1e-9, label_smoothing=0.2)
+    model = make_linear(np.log(9))  # every probability is 0.9
+    history = train(model, *make_datasets(malignant), config)
+    smoothed = -(0.9 * np.log(0.9) + 0.1 * np.log(0.1))  # the label 1 has become 0.9
+    assert history.epochs["loss"] == [pytest.approx(smoothed, rel=1e-4)]
+    assert history.epochs["val_loss"] == [pytest.approx(-np.log(0.9), rel=1e-4)]
+
+
+class Rates(keras.callbacks.Callback):
+    """Keeps the rate of every step."""
+
+    def on_train_begin(self, logs=None):
+        self.rates = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.rates.append(float(self.model.optimizer.learning_rate))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "last"), [("constant", 0.01), ("cosine", 0.01 * (1 + np.cos(0.9 * np.pi)) / 2)]
+)
+def test_train_rises_to_the_highest_rate_and_then_follows_the_schedule(pictures, schedule, last):
+    seen = Rates()
+    config = Config(epochs=3, batch_size=8, learning_rate=0.01, schedule=schedule)
+    train(make_linear(), *make_datasets(pictures), config, callbacks=(seen,))
+    assert seen.rates[:5] == pytest.approx([0.0028, 0.0046, 0.0064, 0.0082, 0.01])
+    assert seen.rates[-2] == pytest.approx(last)
+
+
+def test_then_joins_two_histories():
+    first = History({"loss": [3.0, 2.0]}, best_epoch=0, finished=True)
+    joined = first.then(History({"loss": [1.0, 0.5]}, best_epoch=1, finished=True))
+    assert joined == History({"loss": [3.0, 2.0, 1.0, 0.5]}, best_epoch=3, finished=True)
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half of a file"])
 def test_train_refuses_a_damaged_state(pictures, tmp_path, content):
     state = tmp_path / "run.state"
@@ -155,6 +249,13 @@ def test_check_finite_names_the_weight():
     model.get_layer("conv2").set_weights([kernel, bias + np.inf])
     with pytest.raises(TrainingDiverged, match="conv2/bias"):
         check_finite(model)
+
+
+def test_choose_precision_knows_that_cpus_convolve_by_channel_slowly_in_bfloat16(monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    monkeypatch.setattr("pathlib.Path.read_text", lambda *_, **__: "flags : amx_bf16\n")
+    assert choose_precision("auto", depthwise=True) == "float32"
+    assert choose_precision("bfloat16", depthwise=True) == "mixed_bfloat16"
 
 
 def test_choose_precision_obeys_the_user():

@@ -18,8 +18,8 @@ from bcnet.config import SPLITS, Config
 from bcnet.data.manifest import patient_keys, read_manifest
 from bcnet.readers import read_image
 from bcnet.workflows import cross_validation, fitting, preparation
+from bcnet.workflows.ancestry import SeenInTraining
 from bcnet.workflows.cross_validation import align
-from bcnet.workflows.evaluation import SeenInTraining, find_parts
 from bcnet.workflows.fitting import fit_network
 from bcnet.workflows.samples import Pictures, choose_image_size, decode_table
 from bcnet.workflows.training import make_classifier, require_both_classes, settle_config
@@ -279,21 +279,6 @@ def test_require_both_classes_names_part_and_class(pictures):
         require_both_classes(pictures._replace(table=lacking))
 
 
-def test_find_parts_knows_pictures_without_their_patients(classifier, pictures):
-    anonymous = pictures.table.assign(patient_id=None, dataset="copies")
-    assert find_parts(classifier.card, anonymous).tolist() == list(pictures.table["split"])
-
-
-def test_find_parts_knows_patients_by_new_pictures(classifier, pictures):
-    new = pictures.table.assign(hash="0" * 16)
-    assert find_parts(classifier.card, new).tolist() == list(pictures.table["split"])
-
-
-def test_find_parts_keeps_patients_of_two_data_sets_apart(classifier, pictures):
-    others = pictures.table.assign(hash="0" * 16, dataset="elsewhere")
-    assert find_parts(classifier.card, others).isna().all()
-
-
 def test_evaluate_finds_the_test_pictures_among_copies(classifier, divided, tmp_path):
     copy_pictures(divided, tmp_path)
     result = workflows.evaluate(classifier, read_manifest(tmp_path))
@@ -438,6 +423,15 @@ def test_cross_validate_leaves_the_test_patients_alone(simulated, divided, class
     monkeypatch.setattr(cross_validation, "fit_network", lambda *_, **__: (classifier.model, None))
     result = workflows.cross_validate(replace(simulated, table=divided), folds=2)
     assert result["n_images"] == (divided["split"] != "test").sum()
+
+
+def test_judge_folds_keeps_the_order_of_the_data(simulated, classifier):
+    def fit(*_, **__):
+        return classifier.model, None
+
+    judged = workflows.judge_folds(simulated, folds=4, fit=fit)
+    assert judged["path"].tolist() == simulated.table["path"].tolist()
+    assert judged["fold"].nunique() == 4
 
 
 def test_align_moves_the_threshold_to_one_half():

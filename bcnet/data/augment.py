@@ -1,7 +1,8 @@
 """What may change in a picture while its label stays: symmetries, stain, light, small shifts.
 
-Every operation works on a whole batch and takes its random numbers from a seed, so that it runs
-alike eagerly and inside tf.data, and a run can be repeated. Sizes and classes never change here.
+Mixing two pictures, which mixes their labels too, is here as well. Every operation works on a
+whole batch and takes its random numbers from a seed, so that it runs alike eagerly and inside
+tf.data, and a run can be repeated. Sizes never change here.
 """
 
 import numpy as np
@@ -14,7 +15,8 @@ from bcnet.config import MODALITIES
 STAIN_VECTORS = np.array(
     [[0.650, 0.704, 0.286], [0.072, 0.990, 0.105], [0.268, 0.570, 0.776]], dtype=np.float32
 )
-# Laboratories differ by about this much in the amount of each stain and in exposure.
+# Laboratories differ by about this much in the amount of each stain and in exposure. The first is
+# only the default.
 STAIN_RANGE = 0.15
 BRIGHTNESS_RANGE = 0.10
 # As a share of height and width: more would push lesions at the edge out of the picture.
@@ -27,7 +29,9 @@ def check_modality(modality: str) -> None:
         raise ValueError(f"`modality` must be one of {MODALITIES}. Received: modality={modality!r}")
 
 
-def augment(images: tf.Tensor, seed: tf.Tensor, modality: str) -> tf.Tensor:
+def augment(
+    images: tf.Tensor, seed: tf.Tensor, modality: str, *, stain_jitter: float = STAIN_RANGE
+) -> tf.Tensor:
     """Change a batch as the modality allows without changing what it shows.
 
     Args:
@@ -35,6 +39,7 @@ def augment(images: tf.Tensor, seed: tf.Tensor, modality: str) -> tf.Tensor:
         seed: two integers; the same seed gives the same pictures.
         modality: "tissue" (eight symmetries, stain and brightness) or "radiology"
             (left-right flip and small shifts: up and down mean something there).
+        stain_jitter: of tissue, as for `jitter_stain`.
 
     Returns:
         float32 `(b, height, width, 3)` in 0–255.
@@ -45,7 +50,8 @@ def augment(images: tf.Tensor, seed: tf.Tensor, modality: str) -> tf.Tensor:
     check_modality(modality)
     geometry_seed, value_seed = tf.unstack(tf.random.split(tf.cast(seed, tf.int32), 2))
     if modality == "tissue":
-        return jitter_stain(turn_and_flip(images, geometry_seed), value_seed)
+        turned = turn_and_flip(images, geometry_seed)
+        return jitter_stain(turned, value_seed, stain_jitter=stain_jitter)
     return tf.cast(shift_and_mirror(images, geometry_seed), tf.float32)
 
 
@@ -89,22 +95,25 @@ def list_symmetries(height: int, width: int) -> np.ndarray:
     return np.stack([turn.ravel() for turn in turns])
 
 
-def jitter_stain(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+def jitter_stain(
+    images: tf.Tensor, seed: tf.Tensor, *, stain_jitter: float = STAIN_RANGE
+) -> tf.Tensor:
     """Change the amount of each stain and the exposure, as between laboratories.
 
-    Optical densities are unmixed into stains, each is scaled by 1 ± `STAIN_RANGE`, and light by
+    Optical densities are unmixed into stains, each is scaled by 1 ± `stain_jitter`, and light by
     1 ± `BRIGHTNESS_RANGE`; the three steps are one 3 × 3 matrix and one offset per picture.
 
     Args:
         images: `(b, height, width, 3)` in 0–255.
         seed: two integers.
+        stain_jitter: 0 or more and below 1; 0 leaves the stains alone and varies only the light.
 
     Returns:
         float32 `(b, height, width, 3)` in 0–255.
     """
     batch = tf.shape(images)[0]
     draws = tf.random.stateless_uniform((batch, 4), seed, -1.0, 1.0)
-    amounts = tf.linalg.diag(1.0 + STAIN_RANGE * draws[:, :3])
+    amounts = tf.linalg.diag(1.0 + stain_jitter * draws[:, :3])
     mixing = np.linalg.inv(STAIN_VECTORS) @ amounts @ STAIN_VECTORS
     light = tf.math.log1p(BRIGHTNESS_RANGE * draws[:, 3])[:, None, None]
     # One is added so that black (0) has a finite density; white (255) has density 0.
@@ -135,3 +144,57 @@ def shift_and_mirror(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 def _shifted_positions(draws, length):
     offsets = tf.cast(tf.round(draws * SHIFT_RANGE * length), tf.int32)
     return tf.clip_by_value(tf.range(length)[None] + offsets[:, None], 0, length - 1)
+
+
+def mix_up(
+    images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, *, seed: tf.Tensor, alpha: float
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Mix each picture with the one before it in the batch, and their labels in the same shares.
+
+    Zhang 2018, "mixup: Beyond Empirical Risk Minimization" (https://arxiv.org/abs/1710.09412).
+    Each picture has its own share: one for the whole batch, as in the paper's code, would make
+    some steps nearly unmixed and others all blurred. Cross-entropy is linear in the label, so
+    that the loss of a mixture is the mixture of the two weighted losses.
+
+    Args:
+        images: float32 `(b, height, width, 3)`, in an order that says nothing about the labels.
+        labels: float32 `(b, 1)`, 0 to 1.
+        weights: float32 `(b,)`, above 0.
+        seed: two integers.
+        alpha: above 0; shares are drawn from Beta(alpha, alpha), so a small one mixes little.
+
+    Returns:
+        Mixed images, labels and weights, float32 of the same shapes.
+
+    Example:
+        Benign and malignant of weight 1, shares 0.75 and 0.25, give label 0.25 of weight 1.
+    """
+    share = draw_beta(tf.shape(weights), seed, alpha)
+    first, second = share * weights, (1.0 - share) * tf.roll(weights, 1, axis=0)
+    mixed_weights = first + second
+    one_share = share[:, None, None, None]
+    mixed = one_share * images + (1.0 - one_share) * tf.roll(images, 1, axis=0)
+    evidence = first[:, None] * labels + second[:, None] * tf.roll(labels, 1, axis=0)
+    return mixed, evidence / mixed_weights[:, None], mixed_weights
+
+
+def draw_beta(shape: tf.Tensor, seed: tf.Tensor, alpha: float) -> tf.Tensor:
+    """Draw from Beta(alpha, alpha): g / (g + h) of two gamma variables.
+
+    Their logarithms are drawn, since a gamma variable of small alpha is often 0 in float32. For
+    that, gamma(alpha) is gamma(alpha + 1) times a uniform variable to the power of 1 / alpha.
+
+    Args:
+        shape: of the result.
+        seed: two integers.
+        alpha: above 0.
+
+    Returns:
+        float32 of that shape, 0 to 1.
+    """
+    gamma_seed, uniform_seed = tf.unstack(tf.random.split(tf.cast(seed, tf.int32), 2))
+    pair = tf.concat([[2], shape], axis=0)
+    gamma = tf.random.stateless_gamma(pair, gamma_seed, alpha + 1.0)
+    uniform = tf.random.stateless_uniform(pair, uniform_seed, minval=np.finfo(np.float32).tiny)
+    logarithms = tf.math.log(gamma) + tf.math.log(uniform) / alpha
+    return tf.sigmoid(logarithms[0] - logarithms[1])

@@ -1,8 +1,10 @@
 """How well a network would do on new patients: each is judged by one that has not seen him."""
 
 import logging
+from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 
 from bcnet.classifier import Classifier
 from bcnet.config import Config
@@ -10,9 +12,10 @@ from bcnet.data.manifest import Manifest
 from bcnet.data.split import fold_by_patient, split_by_patient
 from bcnet.evaluate.metrics import THRESHOLD_RULE, choose_threshold
 from bcnet.evaluate.metrics import evaluate as measure
-from bcnet.train import choose_precision
+from bcnet.workflows.ancestry import require_unseen
 from bcnet.workflows.fitting import fit_network
-from bcnet.workflows.samples import decode_table, list_patients, score_rows
+from bcnet.workflows.samples import Pictures, decode_table, list_patients, score_rows
+from bcnet.workflows.starting import settle_policy
 from bcnet.workflows.training import require_both_classes, settle_config
 
 logger = logging.getLogger("bcnet")
@@ -39,7 +42,49 @@ def cross_validate(
         at 0.5.
 
     Raises:
+        SeenInTraining: when the model to start from has seen one of the patients.
         ValueError: for fewer patients than folds.
+    """
+    config = settle_config(manifest, config or Config())
+    judged = judge_folds(manifest, config, folds=folds, progress=progress)
+    pooled = align(judged["probability"], judged["threshold"])
+    return {
+        "part": "cross-validation",
+        "data": manifest.info.name,
+        "threshold_rule": f"{THRESHOLD_RULE} of each fold, shifted to 0.5",
+        "precision": settle_policy(config),
+        "seed": config.seed,
+        **measure(judged["label"], pooled, patients=list_patients(judged), threshold=0.5),
+        "folds": [_measure_fold(fold) for _, fold in judged.groupby("fold")],
+    }
+
+
+def judge_folds(
+    manifest: Manifest,
+    config: Config | None = None,
+    *,
+    folds: int = 5,
+    fit: Callable | None = None,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Give every picture the probability of a network that has not seen its patient.
+
+    This is what `cross_validate` measures; two such tables of equal folds can be compared picture
+    by picture.
+
+    Args:
+        manifest: as for `cross_validate`.
+        config: as for `train`.
+        folds: number of folds.
+        fit: trains a network in place of `fitting.fit_network`, with the same arguments.
+        progress: show bars.
+
+    Returns:
+        The rows of the readable pictures in the manifest's order, with `fold` and the columns of
+        `judge_held_out`.
+
+    Raises:
+        SeenInTraining, ValueError: as `cross_validate` does.
     """
     config = settle_config(manifest, config or Config())
     table = manifest.table[manifest.table["split"] != "test"].reset_index(drop=True)
@@ -47,32 +92,14 @@ def cross_validate(
         logger.warning("the data brings folds of its own, which these replace")
     table = fold_by_patient(table, folds=folds, seed=config.seed)
     pictures = decode_table(table, config.image_size, progress=progress)
-    pooled, judged = np.full(len(pictures.table), np.nan), []
+    if config.initial_weights is not None:
+        require_unseen(config.initial_weights, pictures.table)
+    judged = []
     for fold in range(folds):
         pictures = pictures._replace(table=_hold_out(pictures.table, fold, config))
-        held_out = pictures.rows_in("test")
-        probability, threshold = _run_fold(
-            pictures, config, label=f"fold {fold + 1} of {folds}", progress=progress
-        )
-        pooled[held_out] = align(probability, threshold)
-        judged.append(
-            measure(
-                pictures.labels[held_out],
-                probability,
-                patients=pictures.patients(held_out),
-                threshold=threshold,
-            )
-        )
-    result = measure(pictures.labels, pooled, patients=list_patients(pictures.table), threshold=0.5)
-    return {
-        "part": "cross-validation",
-        "data": manifest.info.name,
-        "threshold_rule": f"{THRESHOLD_RULE} of each fold, shifted to 0.5",
-        "precision": choose_precision(config.precision),
-        "seed": config.seed,
-        **result,
-        "folds": judged,
-    }
+        label = f"fold {fold + 1} of {folds}"
+        judged.append(judge_held_out(pictures, config, fit=fit, label=label, progress=progress))
+    return pd.concat(judged).sort_index()
 
 
 def _hold_out(table, fold, config):
@@ -83,23 +110,53 @@ def _hold_out(table, fold, config):
     return table.assign(split=inner["split"].reindex(table.index).fillna("test"))
 
 
-def _run_fold(pictures, config, *, label, progress):
+def judge_held_out(
+    pictures: Pictures,
+    config: Config,
+    *,
+    fit: Callable | None = None,
+    label: str = "training",
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Train on the parts "train" and "validation", and score the part "test".
+
+    Args:
+        pictures: with all three parts.
+        config: as `settle_config` gives it.
+        fit: trains a network in place of `fitting.fit_network`, with the same arguments.
+        label: what the bar says.
+        progress: show it.
+
+    Returns:
+        The rows of "test" with `probability`, float32, and `threshold`, that of maximum balanced
+        accuracy on "validation".
+    """
     require_both_classes(pictures)
-    network, _ = fit_network(pictures, config, label=label, progress=progress)
+    network, _ = (fit or fit_network)(pictures, config, label=label, progress=progress)
     classifier = Classifier(network, {})
     validation, held_out = pictures.rows_in("validation"), pictures.rows_in("test")
     threshold = choose_threshold(
         pictures.labels[validation], score_rows(classifier, pictures.images, validation)
     )
-    return score_rows(classifier, pictures.images, held_out), threshold
+    probability = score_rows(classifier, pictures.images, held_out)
+    return pictures.table.iloc[held_out].assign(probability=probability, threshold=threshold)
 
 
-def align(probability: np.ndarray, threshold: float) -> np.ndarray:
+def _measure_fold(fold):
+    return measure(
+        fold["label"],
+        fold["probability"],
+        patients=list_patients(fold),
+        threshold=fold["threshold"].iloc[0],
+    )
+
+
+def align(probability: np.ndarray, threshold: float | np.ndarray) -> np.ndarray:
     """Shift logits so that `threshold` becomes 0.5; order within a fold stays.
 
     Args:
         probability: `(n,)`, 0–1.
-        threshold: 0–1.
+        threshold: 0–1, one or `(n,)`.
 
     Returns:
         float64 `(n,)`.
@@ -109,5 +166,5 @@ def align(probability: np.ndarray, threshold: float) -> np.ndarray:
         [0.5, 0.941]
     """
     p = np.clip(np.asarray(probability, np.float64), 1e-7, 1 - 1e-7)
-    t = np.clip(threshold, 1e-7, 1 - 1e-7)
+    t = np.clip(np.asarray(threshold, np.float64), 1e-7, 1 - 1e-7)
     return 1 / (1 + (1 - p) / p * t / (1 - t))

@@ -6,17 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from bcnet import plots
 from bcnet.classifier import Classifier, check_threshold, settle_precision
 from bcnet.config import CLASS_NAMES, SPLITS
-from bcnet.data.manifest import Manifest, patient_keys, read_sample
+from bcnet.data.manifest import Manifest, read_sample
 from bcnet.data.split import assert_disjoint
 from bcnet.evaluate.metrics import evaluate as measure
+from bcnet.workflows.ancestry import SeenInTraining, find_parts
 from bcnet.workflows.progress import make_bar
 from bcnet.workflows.samples import (
-    hash_patient,
     list_patients,
     list_samples,
     require_readable,
@@ -26,12 +25,6 @@ from bcnet.workflows.samples import (
 logger = logging.getLogger("bcnet")
 
 PARTS = (*SPLITS, "all")
-
-
-class SeenInTraining(ValueError):
-    """The pictures to be called a test have trained or tuned the model."""
-
-    exit_status = 1  # of the command line: the input is sound, the claim is not
 
 
 def evaluate(
@@ -147,27 +140,6 @@ def _select_known(table, known, part):
         there = ", ".join(known.dropna().unique())
         raise ValueError(f"the card knows these pictures, but none as {part!r}; only as: {there}")
     return chosen
-
-
-def find_parts(card: dict, table: pd.DataFrame) -> pd.Series:
-    """Tell by hash in which part of the model's making each picture or its patient stood.
-
-    Args:
-        card: the model's card.
-        table: rows of a manifest with the column `hash`.
-
-    Returns:
-        "train", "validation", "test" or None per row. A picture that trained the model counts as
-        such wherever its copy lies.
-    """
-    patients = patient_keys(table).map(hash_patient)
-    patients = patients.where(table["patient_id"].notna(), "")
-    parts = pd.Series(None, index=table.index, dtype=object)
-    for part in reversed(SPLITS):
-        samples = card["samples"][part]
-        seen = table["hash"].isin(samples["pictures"]) | patients.isin(samples["patients"])
-        parts[seen] = part
-    return parts
 
 
 def _draw(result, table, manifest, folder):

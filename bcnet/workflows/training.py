@@ -19,8 +19,8 @@ from bcnet.config import CLASS_NAMES, SPLITS, Config
 from bcnet.data.manifest import Manifest
 from bcnet.data.split import assert_disjoint, split_by_patient
 from bcnet.evaluate.metrics import THRESHOLD_RULE, choose_threshold, evaluate
-from bcnet.models import MODELS
-from bcnet.train import choose_precision
+from bcnet.models import BACKBONES
+from bcnet.workflows.ancestry import ANCESTORS, describe_parent, require_unseen
 from bcnet.workflows.fitting import fit_network
 from bcnet.workflows.samples import (
     Pictures,
@@ -30,16 +30,14 @@ from bcnet.workflows.samples import (
     score_rows,
     take_split,
 )
+from bcnet.workflows.starting import check_start, choose_rate, is_pretrained, settle_policy
 
 logger = logging.getLogger("bcnet")
 
 # Pixels a side where the pictures do not share a size: what each network was made for.
-DEFAULT_SIDES = {"cnn": 128, "vgg16": 224}
+DEFAULT_SIDE, DEFAULT_BACKBONE_SIDE = 128, 224
 # What their poolings, three and five, leave a pixel of.
-SMALLEST_SIDES = {"cnn": 8, "vgg16": 32}
-
-# The small network likes a high rate; VGG16 does not start at all with one, but for a new head.
-LEARNING_RATES = {"cnn": 2e-3, "vgg16": 1e-4, "vgg16 head": 1e-3}
+SMALLEST_SIDE, SMALLEST_BACKBONE_SIDE = 8, 32
 
 # Eight hexadecimal digits in the name of a file, as `glob` looks for them.
 DIGITS = "[0-9a-f]" * 8
@@ -71,6 +69,7 @@ def train(
 
     Raises:
         ValueError: when the pictures cannot be divided or a part lacks a class, naming it.
+        SeenInTraining: when the model to start from has seen test patients.
         TrainingDiverged: when the loss is no longer finite; no file is changed.
     """
     _require_file(output)
@@ -78,6 +77,8 @@ def train(
     table = divide(manifest.table, config, split)
     pictures = decode_table(table, config.image_size, progress=progress)
     require_both_classes(pictures)
+    if config.initial_weights is not None:
+        require_unseen(config.initial_weights, pictures.table.iloc[pictures.rows_in("test")])
     state = _choose_state_file(output, pictures, resume)
     started = time.monotonic()
     network, history = fit_network(
@@ -89,9 +90,11 @@ def train(
         progress=progress,
     )
     classifier = make_classifier(network, pictures, manifest)
+    if config.initial_weights is not None:
+        classifier.card["samples"][ANCESTORS] = describe_parent(config.initial_weights)
     classifier.card["training"] = {
         "config": asdict(config),
-        "precision": choose_precision(config.precision),
+        "precision": settle_policy(config),
         "seconds": round(time.monotonic() - started, 1),
         "best_epoch": history.best_epoch + 1,
         "history": history.epochs,
@@ -110,31 +113,62 @@ def _require_file(output):
 
 
 def settle_config(manifest: Manifest, config: Config) -> Config:
-    """Fill in what the configuration leaves open: image size, modality and learning rate.
+    """Fill in what the configuration leaves open, and refuse what does not go together.
+
+    Image size, modality and learning rate may be open. What training starts from is built once.
 
     Raises:
-        ValueError: for an unknown model, or weights for a network that has none.
+        ConnectionError: when ImageNet weights cannot be downloaded.
+        FileNotFoundError: for weights that are not there.
+        ValueError: for an option that would change nothing, pictures too small for the network,
+            or weights of another one.
     """
-    if config.model not in MODELS:
-        raise ValueError(
-            f"`model` must be one of {', '.join(MODELS)}. Received: model={config.model}"
-        )
-    if config.weights is not None and config.model == "cnn":
-        raise ValueError(
-            "`weights` is for vgg16; the cnn starts from random weights. "
-            f"Received: weights={config.weights}"
-        )
-    modality = manifest.info.modality if config.modality == "auto" else config.modality
-    image_size = config.image_size or choose_image_size(
-        manifest.table, DEFAULT_SIDES[config.model], smallest=SMALLEST_SIDES[config.model]
-    )
-    part = " head" if config.weights is not None else ""
-    return replace(
+    _check_together(config)
+    settled = replace(
         config,
-        modality=modality,
-        image_size=tuple(image_size),
-        learning_rate=config.learning_rate or LEARNING_RATES[config.model + part],
+        modality=manifest.info.modality if config.modality == "auto" else config.modality,
+        image_size=_settle_image_size(manifest, config),
+        learning_rate=config.learning_rate or choose_rate(config),
     )
+    check_start(settled)
+    return settled
+
+
+def _check_together(config):
+    if config.weights is not None and config.model not in BACKBONES:
+        raise ValueError(
+            f"`weights` is for {', '.join(BACKBONES)}; the cnn starts from random weights, or from "
+            f"a model of ours by `initial_weights`. Received: weights={config.weights}"
+        )
+    if config.alpha != 1 and config.model != "mobilenet":
+        raise ValueError(f"`alpha` is for mobilenet. Received: alpha={config.alpha:g}")
+    if config.end is not None and config.model not in BACKBONES:
+        raise ValueError(f"`end` is for {', '.join(BACKBONES)}. Received: end={config.end}")
+    for name in ("fine_tune_from", "fine_tune_rate"):
+        if getattr(config, name) is not None and not is_pretrained(config):
+            raise ValueError(
+                f"`{name}` is for backbones with pretrained weights. "
+                f"Received: {name}={getattr(config, name)}"
+            )
+    if config.progressive and config.epochs < 2:
+        raise ValueError("`epochs` must be at least 2 with `progressive`. Received: epochs=1")
+
+
+def _settle_image_size(manifest, config):
+    """The size asked for, if the network can see it, else one that suits both."""
+    is_backbone = config.model in BACKBONES
+    smallest = SMALLEST_BACKBONE_SIDE if is_backbone else SMALLEST_SIDE
+    smallest *= 2 if config.progressive else 1
+    if config.image_size is None:
+        default_side = DEFAULT_BACKBONE_SIDE if is_backbone else DEFAULT_SIDE
+        return choose_image_size(manifest.table, default_side, smallest=smallest)
+    if min(config.image_size) < smallest:
+        why = " trained at half the size first" if config.progressive else ""
+        raise ValueError(
+            f"`image_size` must be at least {smallest} pixels a side for {config.model}{why}. "
+            f"Received: image_size={config.image_size}"
+        )
+    return tuple(config.image_size)
 
 
 def divide(

@@ -1,0 +1,76 @@
+"""What a model has seen: its own pictures and patients, and those of the model it started from."""
+
+import os
+
+import pandas as pd
+
+from bcnet.data.manifest import patient_keys
+from bcnet.modelfile import read_card
+from bcnet.workflows.samples import hash_patient
+
+# The entry of a card's samples for what the models behind a model have learnt from.
+ANCESTORS = "ancestors"
+
+
+class SeenInTraining(ValueError):
+    """The pictures to be called a test have trained or tuned the model."""
+
+    exit_status = 1  # of the command line: the input is sound, the claim is not
+
+
+def find_parts(card: dict, table: pd.DataFrame) -> pd.Series:
+    """Tell by hash in which part of the model's making each picture or its patient stood.
+
+    Args:
+        card: the model's card.
+        table: rows of a manifest with the column `hash`.
+
+    Returns:
+        "train", "validation", "test" or None per row. A picture that trained the model, or a
+        model it started from, counts as such wherever its copy lies.
+    """
+    patients = patient_keys(table).map(hash_patient)
+    patients = patients.where(table["patient_id"].notna(), "")
+    parts = pd.Series(None, index=table.index, dtype=object)
+    for entry in ("test", ANCESTORS, "validation", "train"):
+        samples = card["samples"].get(entry, {"pictures": [], "patients": []})
+        seen = table["hash"].isin(samples["pictures"]) | patients.isin(samples["patients"])
+        parts[seen] = "train" if entry == ANCESTORS else entry
+    return parts
+
+
+def require_unseen(path: str | os.PathLike, table: pd.DataFrame) -> None:
+    """Refuse to judge on pictures or patients that the model to start from has seen.
+
+    Args:
+        path: the model file that training starts from.
+        table: rows of a manifest that are to judge, with the column `hash`.
+
+    Raises:
+        SeenInTraining: naming how many.
+    """
+    seen = find_parts(read_card(path), table).isin(["train", "validation"])
+    if seen.any():
+        raise SeenInTraining(
+            f"of {len(table)} pictures that are to judge, {path} has seen {seen.sum()}, or others "
+            "of the same patients. Start from a model trained on other patients"
+        )
+
+
+def describe_parent(path: str | os.PathLike) -> dict:
+    """Describe for the card what the model to start from, and those behind it, learnt from.
+
+    Args:
+        path: the model file that training starts from.
+
+    Returns:
+        `pictures` and `patients`, sorted hashes, and `data`, names of the data sets.
+    """
+    card = read_card(path)
+    behind = card["samples"].get(ANCESTORS, {"data": []})
+    parts = [card["samples"][part] for part in ("train", "validation")] + [behind]
+    seen = {
+        name: sorted({item for part in parts for item in part.get(name, [])})
+        for name in ("pictures", "patients")
+    }
+    return {"data": [card["data"]["name"], *behind["data"]], **seen}
