@@ -25,7 +25,7 @@ __all__ = [*sorted(_HOMES), "load", "workflows"]
 
 
 def load(path):
-    """Load a model file: short for `Classifier.load(path)`."""
+    """Load a model file, or a shipped model by name: short for `Classifier.load(path)`."""
     return __getattr__("Classifier").load(path)
 
 

@@ -19,6 +19,7 @@ from bcnet.config import CLASS_NAMES, SPLITS, Config
 from bcnet.data.manifest import Manifest
 from bcnet.data.split import assert_disjoint, split_by_patient
 from bcnet.evaluate.metrics import THRESHOLD_RULE, choose_threshold, evaluate
+from bcnet.modelfile import locate_model
 from bcnet.models import BACKBONES
 from bcnet.workflows.ancestry import ANCESTORS, describe_parent, require_unseen
 from bcnet.workflows.fitting import fit_network
@@ -124,8 +125,10 @@ def settle_config(manifest: Manifest, config: Config) -> Config:
             or weights of another one.
     """
     _check_together(config)
+    initial_weights = config.initial_weights and locate_model(config.initial_weights)
     settled = replace(
         config,
+        initial_weights=initial_weights,
         modality=manifest.info.modality if config.modality == "auto" else config.modality,
         image_size=_settle_image_size(manifest, config),
         learning_rate=config.learning_rate or choose_rate(config),
