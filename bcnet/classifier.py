@@ -15,15 +15,17 @@ import tensorflow as tf
 
 from bcnet.config import CLASS_NAMES, PRECISIONS
 from bcnet.data.folders import find_pictures
-from bcnet.data.pipeline import DECODE_BATCH, read_batch, resize_image, stream_samples
-from bcnet.explain.heatmaps import class_activation, divide_by_maximum, enlarge
-from bcnet.modelfile import ModelFileError, read_card, read_model, write_model
+from bcnet.data.pipeline import resize_image, stream_samples
+from bcnet.explain.heatmaps import explain_batch
+from bcnet.modelfile import ModelFileError, locate_model, read_card, read_model, write_model
 from bcnet.models import with_precision
 from bcnet.readers import read_image
 from bcnet.train import check_finite, choose_precision
 
-# Pictures per call of the network: enough to keep two cores busy, small enough for 224 px.
-SCORING_BATCH = 256
+# Pictures per call of the network: fewer cost more each, more let a core wait at the end …
+SCORING_BATCH = 128
+# … and pixels, for which VGG16 holds half a gigabyte.
+SCORING_PIXELS = 2**20
 
 # Two processors differ in the last digits of float32; a changed weight shows in the third.
 REFERENCE_TOLERANCE = 1e-3
@@ -39,7 +41,7 @@ class Scores(NamedTuple):
 
     Attributes:
         probability: float32 `(n,)`, of malignant; NaN where the picture was not read.
-        hashes: `(n,)` pixel hashes, "" where not read.
+        hashes: `(n,)` pixel hashes, "" where not read or not asked for.
         reasons: `(n,)`, "" or why the picture was not read.
     """
 
@@ -69,7 +71,8 @@ class Classifier:
         """Load a model file after checking it, and check that it still answers as when saved.
 
         Args:
-            path: a `.keras` file written by `save`.
+            path: a `.keras` file written by `save`, or the name of a model that comes with the
+                project, such as "idc".
             card: the model file to take the card from, when `path` has lost it.
 
         Raises:
@@ -77,6 +80,7 @@ class Classifier:
             ModelFileError: when the file is damaged or foreign, has no card, holds weights that
                 are not finite, or answers its stored reference inputs differently.
         """
+        path = locate_model(path)
         network = read_model(path)
         classifier = cls(network, read_card(card or path))
         classifier._check_fit(path)
@@ -114,6 +118,12 @@ class Classifier:
         return tuple(self.model.input_shape[1:3])
 
     @property
+    def batch_size(self) -> int:
+        """Pictures per call of the network: the larger they are, the fewer."""
+        height, width = self.image_size
+        return max(1, min(SCORING_BATCH, SCORING_PIXELS // (height * width)))
+
+    @property
     def threshold(self) -> float:
         """Probability from which a picture is called malignant."""
         return self.card["threshold"]["value"]
@@ -130,7 +140,7 @@ class Classifier:
 
         Args:
             inputs: a path, a folder, bytes of a picture file, an array uint8 `(h, w, 3)` or
-                `(n, h, w, 3)`, or a sequence of these.
+                `(n, h, w, 3)`, a sequence of these, or what `list_inputs` made of them.
             threshold: overrides the card's.
             precision: "float32", or "bfloat16", "float16" or "auto" for bulk work: faster, and
                 seen to move probabilities by up to 0.05.
@@ -148,19 +158,9 @@ class Classifier:
         threshold = self.threshold if threshold is None else check_threshold(threshold)
         names, samples = list_inputs(inputs)
         scores = self.score_samples(
-            samples, read=read_input, precision=precision, progress=progress
+            samples, read=read_input, precision=precision, progress=progress, hashed=False
         )
-        read = scores.reasons == ""
-        labels = np.where(scores.probability >= threshold, CLASS_NAMES[1], CLASS_NAMES[0])
-        status = np.where(read, "ok", "unreadable: " + scores.reasons)
-        return pd.DataFrame(
-            {
-                "path": names,
-                "probability": scores.probability,
-                "label": np.where(read, labels, None),
-                "status": status,
-            }
-        )
+        return tabulate(names, scores.probability, scores.reasons, threshold=threshold)
 
     def score_samples(
         self,
@@ -169,6 +169,7 @@ class Classifier:
         read: Callable,
         precision: str = "float32",
         progress: Callable | None = None,
+        hashed: bool = True,
     ) -> Scores:
         """Score a stream of pictures at constant memory (see `data.pipeline.stream_samples`).
 
@@ -177,21 +178,18 @@ class Classifier:
             read: returns uint8 `(h, w, 3)` or raises `UnreadableImageError`.
             precision: as for `predict`.
             progress: called with the number of pictures done since the last call.
+            hashed: also name the pictures by their pixels.
         """
         score = self._compile(precision)
-        parts = [(np.empty(0, np.float32), *[np.empty(0, object)] * 2)]
-        for images, hashes, reasons in self._read(samples, read):
-            parts.append((score(images).numpy(), np.asarray(hashes), np.asarray(reasons)))
+        parts = [Scores(np.empty(0, np.float32), *[np.empty(0, object)] * 2)]
+        for images, hashes, reasons in stream_samples(
+            samples, self.image_size, batch_size=self.batch_size, read=read, hashed=hashed
+        ):
+            probability = np.where(reasons == "", score(images).numpy(), np.nan)
+            parts.append(Scores(probability, hashes, reasons))
             if progress:
                 progress(len(images))
-        probability, *words = (np.concatenate(part) for part in zip(*parts, strict=True))
-        hashes, reasons = (np.array([word.decode() for word in part], object) for part in words)
-        return Scores(np.where(reasons == "", probability, np.nan), hashes, reasons)
-
-    def _read(self, samples, read):
-        if len(samples) <= DECODE_BATCH:  # setting up a stream costs more than reading these
-            return [read_batch(samples, self.image_size, read=read)] if len(samples) else []
-        return stream_samples(samples, self.image_size, read=read).rebatch(SCORING_BATCH)
+        return Scores(*map(np.concatenate, zip(*parts, strict=True)))
 
     def predict_images(self, images: np.ndarray, *, precision: str = "float32") -> np.ndarray:
         """Give the probability of malignant for pictures already at `image_size`.
@@ -204,8 +202,8 @@ class Classifier:
             float32 `(n,)`; within 1e-5 of `model.predict(images)[:, 0]` in float32.
         """
         score = self._compile(precision)
-        starts = range(0, len(images), SCORING_BATCH)
-        parts = [score(images[i : i + SCORING_BATCH]).numpy() for i in starts]
+        starts = range(0, len(images), self.batch_size)
+        parts = [score(images[i : i + self.batch_size]).numpy() for i in starts]
         return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
     def explain(self, inputs, *, class_name: str = CLASS_NAMES[1]):
@@ -223,13 +221,27 @@ class Classifier:
             UnreadableImageError: for a picture that cannot be read.
         """
         _, samples = list_inputs(inputs)
-        heatmaps = [self._explain_image(read_input(*row), class_name) for row in samples]
+        images = (read_input(*sample) for sample in samples)
+        heatmaps = [self.explain_image(image, class_name=class_name)[1] for image in images]
         return heatmaps[0] if _is_single(inputs) else heatmaps
 
-    def _explain_image(self, image, class_name):
+    def explain_image(
+        self, image: np.ndarray, *, class_name: str = CLASS_NAMES[1]
+    ) -> tuple[float, np.ndarray]:
+        """Give probability and heatmap of one picture, both from one pass of the network.
+
+        Args:
+            image: uint8 `(h, w, 3)`.
+            class_name: as for `explain`.
+
+        Returns:
+            The probability of malignant, and float32 `(h, w)` as `explain` gives it.
+        """
         seen = resize_image(image, self.image_size)[None]
-        maps = class_activation(self.model, seen, class_name=class_name)
-        return divide_by_maximum(enlarge(maps, image.shape[:2]))[0]
+        predictions, heatmaps = explain_batch(
+            self.model, seen, class_name=class_name, size=image.shape[:2]
+        )
+        return float(predictions[0, 0]), heatmaps[0]
 
     def _compile(self, precision):
         """One compiled call per precision, shared by every way of asking."""
@@ -292,20 +304,60 @@ def check_threshold(threshold: float) -> float:
     return float(threshold)
 
 
-def list_inputs(inputs) -> tuple[list[str], list[tuple]]:
+def tabulate(
+    names: Sequence[str], probability: np.ndarray, reasons: np.ndarray, *, threshold: float
+) -> pd.DataFrame:
+    """Put answers into the table that `Classifier.predict` describes.
+
+    Args:
+        names: of the pictures.
+        probability: `(n,)`, of malignant.
+        reasons: object `(n,)`, "" or why the picture was not read.
+        threshold: probability from which a picture is called malignant.
+
+    Returns:
+        Columns path, probability, label and status.
+    """
+    read = reasons == ""
+    labels = np.where(probability >= threshold, CLASS_NAMES[1], CLASS_NAMES[0])
+    return pd.DataFrame(
+        {
+            "path": names,
+            "probability": np.where(read, probability, np.float32(np.nan)),
+            "label": np.where(read, labels, None),
+            "status": np.where(read, "ok", "unreadable: " + reasons),
+        }
+    )
+
+
+class Inputs(NamedTuple):
+    """Pictures that were handed over, listed.
+
+    Attributes:
+        names: as in `Classifier.predict`.
+        samples: one tuple per picture, the argument of `read_input`.
+    """
+
+    names: list[str]
+    samples: list[tuple]
+
+
+def list_inputs(inputs) -> Inputs:
     """List whatever a user may hand over as pictures: names, and what reads each.
 
     Args:
-        inputs: a path, a folder, bytes, an array, or a sequence of these.
+        inputs: a path, a folder, bytes, an array, or a sequence of these; `Inputs` stay as they
+            are, so that who needs their number need not list them twice.
 
     Returns:
-        Names as in `Classifier.predict`, and one tuple per picture: `(path,)`, `(bytes,)` or
-        `(array,)`.
+        Names, and one tuple per picture: `(path,)`, `(bytes,)` or `(array,)`.
 
     Raises:
         FileNotFoundError: when a path does not exist.
         ValueError: for another kind of input.
     """
+    if isinstance(inputs, Inputs):
+        return inputs
     one = isinstance(inputs, str | os.PathLike | bytes | bytearray | memoryview | np.ndarray)
     items = [inputs] if one else list(inputs)
     names, samples = [], []
@@ -323,7 +375,7 @@ def list_inputs(inputs) -> tuple[list[str], list[tuple]]:
             )
         names += [name for name, _ in found]
         samples += [(sample,) for _, sample in found]
-    return names, samples
+    return Inputs(names, samples)
 
 
 def _is_single(inputs):

@@ -14,6 +14,7 @@ from bcnet import Classifier, load
 from bcnet.classifier import list_inputs
 from bcnet.data.pipeline import resize_image
 from bcnet.modelfile import ModelFileError, read_card, read_model, write_model
+from bcnet.models import build_cnn
 from bcnet.readers import UnreadableImageError, read_image
 from bcnet.train import TrainingDiverged
 
@@ -88,6 +89,11 @@ def test_predict_labels_by_the_threshold(classifier, pictures):
     assert classifier.predict(pictures[0], threshold=above)["label"][0] == "benign"
 
 
+@pytest.mark.parametrize(("image_size", "expected"), [((50, 50), 128), ((224, 224), 20)])
+def test_batch_size_shrinks_as_pictures_grow(image_size, expected):
+    assert Classifier(build_cnn(image_size), {}).batch_size == expected
+
+
 def test_predict_in_bfloat16_stays_near(classifier, pictures):
     exact = classifier.predict(pictures)["probability"]
     coarse = classifier.predict(pictures, precision="bfloat16")["probability"]
@@ -105,6 +111,11 @@ def test_predict_in_bfloat16_stays_near(classifier, pictures):
 def test_list_inputs_names_what_it_cannot_take(inputs, message):
     with pytest.raises(ValueError, match=message):
         list_inputs(inputs)
+
+
+def test_list_inputs_lists_nothing_twice(pictures):
+    listed = list_inputs(pictures)
+    assert list_inputs(listed) is listed
 
 
 def test_list_inputs_of_a_missing_path(tmp_path):
@@ -130,6 +141,13 @@ def test_explain_gives_a_map_of_the_pictures_own_size(classifier, pictures):
     assert heatmap.min() >= 0
     assert heatmap.max() == pytest.approx(1) or not heatmap.any()
     assert len(classifier.explain(pictures)) == 3
+
+
+def test_explain_image_gives_the_answers_of_predict_and_explain(classifier, pictures):
+    image = read_image(pictures[0])[:30]
+    probability, heatmap = classifier.explain_image(image)
+    assert probability == pytest.approx(classifier.predict(image)["probability"][0], abs=1e-6)
+    np.testing.assert_array_equal(heatmap, classifier.explain(image))
 
 
 def test_explain_of_an_unreadable_picture_names_it(classifier, tmp_path):

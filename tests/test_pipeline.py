@@ -54,6 +54,41 @@ def test_hash_pixels_tells_shape_from_values():
     assert pipeline.hash_pixels(flat) != pipeline.hash_pixels(flat.reshape(3, 2, 3))
 
 
+def test_read_batch_names_pictures_by_their_pixels_only_when_asked(picture_files):
+    assert all(pipeline.read_batch(picture_files[:2], (8, 8)).hashes)
+    assert not any(pipeline.read_batch(picture_files[:2], (8, 8), hashed=False).hashes)
+
+
+def test_stream_samples_keeps_the_order(picture_files, monkeypatch):
+    monkeypatch.setattr(pipeline, "BATCHES_AHEAD", 1)
+    batches = list(pipeline.stream_samples(picture_files, (8, 8), batch_size=2))
+    assert [len(batch.images) for batch in batches] == [2, 2, 1]
+    whole = pipeline.read_batch(picture_files, (8, 8))
+    for part, expected in zip(zip(*batches, strict=True), whole, strict=True):
+        np.testing.assert_array_equal(np.concatenate(part), expected)
+
+
+def test_stream_samples_reads_only_so_far_ahead():
+    seen = []
+
+    def read(i):
+        seen.append(i)
+        return np.zeros((8, 8, 3), np.uint8)
+
+    stream = pipeline.stream_samples([(i,) for i in range(1000)], (8, 8), batch_size=1, read=read)
+    next(stream)
+    stream.close()
+    assert len(seen) <= pipeline.BATCHES_AHEAD + 1
+
+
+def test_stream_samples_passes_on_a_fault_of_the_reader():
+    def read(_):
+        raise KeyError("a fault, not a picture")
+
+    with pytest.raises(KeyError):
+        list(pipeline.stream_samples([(0,)], (8, 8), read=read))
+
+
 def test_decode_samples_names_the_unreadable_and_keeps_the_order(picture_files):
     decoded = pipeline.decode_samples(picture_files, (8, 8))
     assert decoded.readable.tolist() == [True, True, True, False, True]
@@ -125,6 +160,94 @@ def test_make_training_ds_uses_only_the_rows_asked_for():
     )
     shown = sorted(int(image[0, 0, 0]) for batch in ds.as_numpy_iterator() for image in batch[0])
     assert shown == [2, 5, 7]
+
+
+def stream_recipe(recipe, n=30, *, modality="radiology", seed=1):
+    images, _ = numbered_images(n)
+    labels = (np.arange(n) >= n - 5).astype(int)  # five malignant
+    return pipeline.make_training_ds(
+        images, labels, batch_size=8, modality=modality, seed=seed, recipe=recipe
+    )
+
+
+def join_batches(ds):
+    return [np.concatenate(part) for part in zip(*ds.as_numpy_iterator(), strict=True)]
+
+
+BALANCED = pipeline.Recipe(sampling="balanced")
+
+
+def test_make_training_ds_balanced_draws_both_classes_equally_often():
+    images, labels, weights = join_batches(stream_recipe(BALANCED))
+    assert labels.sum() == 15
+    assert (weights == 1).all()
+    np.testing.assert_array_equal(labels[:, 0] == 1, images[:, 0, 0, 0] >= 25)
+
+
+def test_make_training_ds_balanced_keeps_the_length_of_an_epoch():
+    ds = stream_recipe(BALANCED)
+    assert int(ds.cardinality()) == len(list(ds)) == 4
+
+
+def test_make_training_ds_balanced_shows_each_of_the_smaller_class_as_often():
+    images, _, _ = join_batches(stream_recipe(BALANCED))
+    numbers = images[:, 0, 0, 0].astype(int)
+    assert np.bincount(numbers, minlength=30)[25:].tolist() == [3] * 5
+    assert np.bincount(numbers)[:25].max() == 1
+
+
+def test_make_training_ds_balanced_shuffles_the_classes():
+    _, labels, _ = join_batches(stream_recipe(BALANCED, n=200))
+    changes = (labels[1:] != labels[:-1]).mean()
+    assert 0.3 < changes < 0.7  # 0.005 where one follows the other, 1 where they alternate
+
+
+def test_make_training_ds_balanced_refuses_a_single_class():
+    images, _ = numbered_images(4)
+    with pytest.raises(ValueError, match="Received: 4 benign and 0 malignant"):
+        pipeline.make_training_ds(
+            images, np.zeros(4), batch_size=2, modality="tissue", recipe=BALANCED
+        )
+
+
+def test_make_training_ds_mixes_labels_only_when_asked():
+    _, plain, _ = join_batches(stream_recipe(pipeline.Recipe()))
+    _, mixed, _ = join_batches(stream_recipe(pipeline.Recipe(mixup=1.0)))
+    assert np.isin(plain, [0, 1]).all()
+    assert ((mixed > 0) & (mixed < 1)).any()
+
+
+def test_make_training_ds_passes_on_the_stain_jitter():
+    recipes = [pipeline.Recipe(), pipeline.Recipe(stain_jitter=0.15), pipeline.Recipe(0.4)]
+    default, same, other = (join_batches(stream_recipe(r, modality="tissue"))[0] for r in recipes)
+    np.testing.assert_array_equal(default, same)
+    assert not np.allclose(default, other)
+
+
+def test_make_training_ds_with_every_recipe_repeats_itself_only_with_the_same_seed():
+    recipe = pipeline.Recipe(stain_jitter=0.3, mixup=0.4, sampling="balanced")
+
+    def list_passes(seed):
+        ds = stream_recipe(recipe, modality="tissue", seed=seed)
+        return [join_batches(ds)[0] for _ in range(3)]
+
+    first, again, other = list_passes(1), list_passes(1), list_passes(2)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first[0], first[1])
+    assert not np.array_equal(first[0], other[0])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"stain_jitter": 1.0}, "Received: stain_jitter=1.0"),
+        ({"mixup": -0.1}, "Received: mixup=-0.1"),
+        ({"sampling": "even"}, "Received: sampling='even'"),
+    ],
+)
+def test_recipe_refuses_a_value_outside_its_range(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        pipeline.Recipe(**wrong)
 
 
 def test_make_evaluation_ds_changes_nothing():

@@ -526,6 +526,24 @@ def test_read_image_refuses_a_tiff_with_missing_strips():
     assert refuse(whole.replace(*strip_of_one_row)) == "parts of its 2×3 pixels are missing"
 
 
+@pytest.mark.parametrize("colour", [0, 2], ids=["grey", "RGB"])
+def test_read_image_gives_the_pixels_that_pillow_gives_of_a_plain_png(colour):
+    rng = np.random.default_rng(3)
+    rows = [bytes([i % 5]) + rng.bytes(31 * (1 + colour)) for i in range(20)]  # every row filter
+    png = make_png((31, 20), b"".join(rows), depth=8, colour=colour)
+    with Image.open(BytesIO(png)) as picture:
+        np.testing.assert_array_equal(read_image(png), np.asarray(picture.convert("RGB")))
+
+
+def test_read_image_refuses_a_large_png_before_it_is_decoded(monkeypatch):
+    monkeypatch.setattr(image.cv2, "imdecode", pytest.fail)
+    assert "20000×20000" in refuse(make_png((20000, 20000), b"", depth=8, colour=2))
+
+
+def test_read_image_refuses_a_plain_png_whose_pixels_end_early():
+    assert "truncated" in refuse(make_png((31, 20), b"\0" * 100, depth=8, colour=2))
+
+
 def test_read_image_refuses_a_damaged_png():
     data = bytearray(LOSSLESS["RGB png"])
     data[len(data) // 2] ^= 1
@@ -553,7 +571,7 @@ def test_read_image_reports_a_lack_of_memory(monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(image, "_flatten", exhaust)
-    assert "MemoryError" in refuse(LOSSLESS["RGB png"])
+    assert "MemoryError" in refuse(LOSSLESS["RGB bmp"])
 
 
 def test_unreadable_image_error_names_path_and_reason(tmp_path):

@@ -1,13 +1,18 @@
-"""How pictures stream: decode, the one resize, augment, batch, all as tf.data.
+"""How pictures stream: decode, the one resize, augment, batch.
 
-Everything that shows a picture to a network goes through `stream_samples`, so training, the
-command line and every later face see the same pixels. Batches hold RGB 0–255; normalisation
-belongs to the model's own graph. Which pictures there are is the business of `manifest`.
+Everything that shows a picture to a network goes through `read_batch`, so training, the command
+line and every later face see the same pixels. What trains is tf.data throughout; what only scores
+is streamed by threads, which starts at once. Batches hold RGB 0–255; normalisation belongs to the
+model's own graph. Which pictures there are is the business of `manifest`.
 """
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,23 +21,30 @@ import numpy as np
 import tensorflow as tf
 
 from bcnet.atomic import replace_file
-from bcnet.data.augment import augment, check_modality
+from bcnet.config import SAMPLINGS
+from bcnet.data.augment import STAIN_RANGE, augment, check_modality, mix_up
 from bcnet.data.manifest import read_sample
 from bcnet.readers import UnreadableImageError
 
-# Large enough to hide the cost of one Python call, small enough that both cores stay busy.
+# Large enough to hide the cost of handing a batch over, small enough that all cores stay busy.
 DECODE_BATCH = 64
+
+# Decoding and resizing happen outside Python's lock, so that threads do for cores; batches in
+# waiting bridge the pauses of either side, and bound the memory.
+DECODERS = os.cpu_count() or 1
+BATCHES_AHEAD = DECODERS + 1
 
 # Decoded pictures above this stay on disk: a laptop with 8 GB must still have room for training.
 MEMORY_LIMIT = 2 * 1024**3
 
 
 class DecodedImages(NamedTuple):
-    """Pictures of one table, decoded once at one size.
+    """Pictures decoded at one size.
 
     Attributes:
         images: uint8 `(n, height, width, 3)`, in memory or a read-only memory map.
-        hashes: `(n,)` object array of 16 hexadecimal digits: SHA-256 of the full-size pixels.
+        hashes: `(n,)` object array of 16 hexadecimal digits: SHA-256 of the full-size pixels;
+            "" where the picture was not read or no hash was asked for.
         reasons: `(n,)` object array; "" where the picture was read, else why it was not
             (its pixels are then zeros and must not be used).
     """
@@ -87,33 +99,85 @@ def hash_pixels(image: np.ndarray) -> str:
     return digest.hexdigest()[:16]
 
 
-def read_batch(samples: Sequence, image_size: tuple[int, int], *, read: Callable = read_sample):
+def read_batch(
+    samples: Sequence,
+    image_size: tuple[int, int],
+    *,
+    read: Callable = read_sample,
+    hashed: bool = True,
+) -> DecodedImages:
     """Read some pictures at one size; one that cannot be read does not stop the others.
 
     Args:
         samples: argument tuples of `read`: `(path, source)` pairs, or any other.
         image_size: `(height, width)` in pixels.
         read: returns uint8 `(h, w, 3)` or raises `UnreadableImageError`.
+        hashed: also name the pictures by their pixels, which takes 5 % longer.
 
     Returns:
-        The parts of `DecodedImages`, hashes and reasons as bytes.
+        `DecodedImages` in the order of `samples`.
     """
     images = np.zeros((len(samples), *image_size, 3), np.uint8)
-    hashes, reasons = [b""] * len(samples), [b""] * len(samples)
-    for i, row in enumerate(samples):
-        try:
-            image = read(*row)
-            hashes[i] = hash_pixels(image).encode()
+    hashes, reasons = np.full((2, len(samples)), "", object)
+    for i, sample in enumerate(samples):
+        image, reasons[i] = try_read(sample, read)
+        if image is not None:
             images[i] = resize_image(image, image_size)
-        except (UnreadableImageError, OSError) as error:
-            reasons[i] = (getattr(error, "reason", "") or str(error)).encode()
-    return images, np.array(hashes, object), np.array(reasons, object)
+            hashes[i] = hash_pixels(image) if hashed else ""
+    return DecodedImages(images, hashes, reasons)
+
+
+def try_read(sample: tuple, read: Callable) -> tuple[np.ndarray | None, str]:
+    """Read one picture, or say why not.
+
+    Args:
+        sample: arguments of `read`.
+        read: as for `read_batch`.
+
+    Returns:
+        The picture, uint8 `(h, w, 3)`, and ""; or None and the reason.
+    """
+    try:
+        return read(*sample), ""
+    except (UnreadableImageError, OSError) as error:
+        return None, getattr(error, "reason", "") or str(error)
 
 
 def stream_samples(
+    samples: Sequence,
+    image_size: tuple[int, int],
+    *,
+    batch_size: int = DECODE_BATCH,
+    read: Callable = read_sample,
+    hashed: bool = True,
+) -> Iterator[DecodedImages]:
+    """Stream pictures in order, at constant memory, decoding on while a batch is in use.
+
+    Args:
+        samples: as for `read_batch`.
+        image_size: `(height, width)` in pixels.
+        batch_size: pictures per batch; the last may be smaller.
+        read: as for `read_batch`; called from several threads.
+        hashed: as for `read_batch`.
+
+    Yields:
+        `DecodedImages` of one batch after the other.
+    """
+    decode = partial(read_batch, image_size=image_size, read=read, hashed=hashed)
+    with ThreadPoolExecutor(DECODERS) as pool:
+        waiting = deque()
+        for start in range(0, len(samples), batch_size):
+            waiting.append(pool.submit(decode, samples[start : start + batch_size]))
+            if len(waiting) > BATCHES_AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def make_decoding_ds(
     samples: Sequence, image_size: tuple[int, int], *, read: Callable = read_sample
 ) -> tf.data.Dataset:
-    """Stream pictures in order, at constant memory.
+    """Make the dataset that decodes and resizes every picture once, in order.
 
     Args:
         samples: as for `read_batch`.
@@ -121,22 +185,21 @@ def stream_samples(
         read: as for `read_batch`.
 
     Returns:
-        A dataset of batches as `read_batch` gives them, of at most `DECODE_BATCH` pictures.
+        A dataset of batches of at most `DECODE_BATCH` pictures: uint8 `(b, height, width, 3)`,
+        and their hashes and reasons as in `DecodedImages`, as strings of bytes.
     """
 
     def load(start):
-        images, hashes, reasons = tf.numpy_function(
-            lambda i: read_batch(samples[i : i + DECODE_BATCH], image_size, read=read),
-            [start],
-            [tf.uint8, tf.string, tf.string],
-        )
-        images.set_shape((None, *image_size, 3))
-        hashes.set_shape((None,))
-        reasons.set_shape((None,))
-        return images, hashes, reasons
+        def decode(i):
+            return read_batch(samples[i : i + DECODE_BATCH], image_size, read=read)
+
+        batch = tf.numpy_function(decode, [start], [tf.uint8, tf.string, tf.string])
+        for part, shape in zip(batch, ((None, *image_size, 3), (None,), (None,)), strict=True):
+            part.set_shape(shape)
+        return tuple(batch)
 
     starts = tf.data.Dataset.range(0, len(samples), DECODE_BATCH)
-    return starts.map(load, num_parallel_calls=os.cpu_count(), deterministic=True).prefetch(2)
+    return starts.map(load, num_parallel_calls=DECODERS, deterministic=True).prefetch(2)
 
 
 def decode_samples(
@@ -166,14 +229,15 @@ def decode_samples(
 
 
 def _fill(images, samples, progress):
-    hashes, reasons = [], []
-    for batch, batch_hashes, batch_reasons in stream_samples(samples, images.shape[1:3]):
-        images[len(hashes) : len(hashes) + len(batch)] = batch
-        hashes += [value.decode() for value in batch_hashes.numpy()]
-        reasons += [value.decode() for value in batch_reasons.numpy()]
+    words = np.full((2, len(samples)), "", object)
+    start = 0
+    for batch, *told in make_decoding_ds(samples, images.shape[1:3]).as_numpy_iterator():
+        rows = slice(start, start := start + len(batch))
+        images[rows] = batch
+        words[:, rows] = [[word.decode() for word in part] for part in told]
         if progress:
             progress(len(batch))
-    return np.array(hashes, object), np.array(reasons, object)
+    return words
 
 
 def _decode_to_disk(samples, shape, progress):
@@ -205,6 +269,39 @@ def _content_key(samples, shape):
     return digest.hexdigest()[:32]
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How training batches are put together; the defaults are the recommended way.
+
+    Attributes:
+        stain_jitter: share by which the amount of each stain is varied; of tissue only.
+        mixup: alpha of the Beta distribution by which pairs are mixed; 0 mixes none.
+        sampling: "weighted" shows every picture once an epoch and weighs the classes in the loss;
+            "balanced" draws both equally often, repeating the smaller and leaving out some of
+            the larger, others each time: an epoch stays as long, and every weight is 1.
+
+    Raises:
+        ValueError: for a value outside its range, naming it.
+    """
+
+    stain_jitter: float = STAIN_RANGE
+    mixup: float = 0.0
+    sampling: str = "weighted"
+
+    def __post_init__(self):
+        if not 0 <= self.stain_jitter < 1:
+            raise ValueError(
+                "`stain_jitter` must be 0 or more and below 1. "
+                f"Received: stain_jitter={self.stain_jitter}"
+            )
+        if self.mixup < 0:
+            raise ValueError(f"`mixup` must be 0 or more. Received: mixup={self.mixup}")
+        if self.sampling not in SAMPLINGS:
+            raise ValueError(
+                f"`sampling` must be one of {SAMPLINGS}. Received: sampling={self.sampling!r}"
+            )
+
+
 def make_training_ds(
     images: np.ndarray,
     labels: np.ndarray,
@@ -213,8 +310,9 @@ def make_training_ds(
     modality: str,
     seed: int = 0,
     rows: np.ndarray | None = None,
+    recipe: Recipe | None = None,
 ) -> tf.data.Dataset:
-    """Make the dataset one epoch of which is every picture once, shuffled and augmented.
+    """Make the dataset one epoch of which is as many pictures as there are, shuffled and augmented.
 
     Each pass has a new order and new augmentation, and the k-th pass is the same in every run
     with the same seed; it feeds `model.fit` as it is.
@@ -226,27 +324,79 @@ def make_training_ds(
         modality: "tissue" or "radiology": which augmentation keeps the label.
         seed: of order and augmentation.
         rows: positions of the pictures to use; all of them by default.
+        recipe: how batches are drawn, jittered and mixed; `Recipe()` by default.
 
     Returns:
         A dataset of float32 `(b, height, width, 3)` in 0–255, float32 `(b, 1)` labels and float32
         `(b,)` weights, by which both classes count the same whatever their share.
 
     Raises:
-        ValueError: for an unknown modality.
+        ValueError: for an unknown modality, or "balanced" pictures of a single class.
     """
     check_modality(modality)
     rows = np.arange(len(images)) if rows is None else np.asarray(rows)
-    class_weights = tf.constant(balance_classes(np.asarray(labels)[rows]), tf.float32)
-    order = tf.data.Dataset.from_tensor_slices(rows).shuffle(len(rows), seed=seed).batch(batch_size)
+    recipe = recipe or Recipe()
+    shown_labels = np.asarray(labels)[rows]
+    if recipe.sampling == "balanced":
+        order, class_weights = draw_balanced(rows, shown_labels, seed), (1.0, 1.0)
+    else:
+        order = tf.data.Dataset.from_tensor_slices(rows).shuffle(len(rows), seed=seed)
+        class_weights = balance_classes(shown_labels)
     seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2)
 
     def prepare(batch_rows, seed_pair):
         batch, batch_labels = _gather(images, labels, batch_rows)
-        weights = tf.gather(class_weights, tf.cast(batch_labels[:, 0], tf.int32))
-        return augment(batch, seed_pair, modality), batch_labels, weights
+        weights = tf.gather(tf.constant(class_weights), tf.cast(batch_labels[:, 0], tf.int32))
+        changed = augment(batch, seed_pair, modality, stain_jitter=recipe.stain_jitter)
+        if not recipe.mixup:
+            return changed, batch_labels, weights
+        # Folded, so that shares do not follow the draws of `augment`.
+        mixing_seed = tf.random.fold_in(tf.cast(seed_pair, tf.int32), 1)
+        return mix_up(changed, batch_labels, weights, seed=mixing_seed, alpha=recipe.mixup)
 
-    ds = tf.data.Dataset.zip(order, seeds)
+    ds = tf.data.Dataset.zip(order.batch(batch_size), seeds)
     return ds.map(prepare, num_parallel_calls=os.cpu_count(), deterministic=True).prefetch(2)
+
+
+def draw_balanced(rows: np.ndarray, labels: np.ndarray, seed: int) -> tf.data.Dataset:
+    """Draw as many rows as there are, half of them from each class, in a new order each pass.
+
+    Args:
+        rows: `(n,)` positions.
+        labels: `(n,)` of those rows, 0 or 1.
+        seed: of which rows and which order.
+
+    Returns:
+        A dataset of n rows; each row of a class appears once before any appears again in a pass.
+
+    Raises:
+        ValueError: if only one class is there.
+    """
+    classes = [rows[labels == label] for label in (0, 1)]
+    if not all(len(members) for members in classes):
+        raise ValueError(
+            "`sampling` can be balanced only between two classes. "
+            f"Received: {len(classes[0])} benign and {len(classes[1])} malignant pictures"
+        )
+    shares = (len(rows) // 2, len(rows) - len(rows) // 2)
+
+    def draw(seed_pair):
+        seeds = tf.unstack(tf.random.split(tf.cast(seed_pair, tf.int32), 3))
+        halves = [_permute(*drawn) for drawn in zip(classes, shares, seeds[:2], strict=True)]
+        return tf.data.Dataset.from_tensor_slices(
+            _permute(tf.concat(halves, axis=0), len(rows), seeds[2])
+        )
+
+    # Not `shuffle` and `repeat`: how far those read ahead, by which the next pass differs, varies.
+    passes = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2).take(1)
+    order = passes.flat_map(draw)
+    return order.apply(tf.data.experimental.assert_cardinality(len(rows)))
+
+
+def _permute(rows, count, seed):
+    """Give `count` rows: each once, in a new order, before any comes again."""
+    keys = tf.random.stateless_uniform((-(-count // len(rows)), len(rows)), seed)
+    return tf.reshape(tf.gather(rows, tf.argsort(keys)), [-1])[:count]
 
 
 def balance_classes(labels: np.ndarray) -> tuple[float, float]:

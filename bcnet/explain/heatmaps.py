@@ -69,7 +69,7 @@ def grad_cam(model, images, *, class_name="malignant", layer=None, positive_unit
     return heatmaps
 
 
-def explain_batch(model, images, *, class_name="malignant", layer=None, positive_unit=1):
+def explain_batch(model, images, *, class_name="malignant", layer=None, positive_unit=1, size=None):
     """Give predictions and their `grad_cam` heatmaps from the same forward pass.
 
     Args:
@@ -78,6 +78,8 @@ def explain_batch(model, images, *, class_name="malignant", layer=None, positive
         class_name: As for `grad_cam`.
         layer: As for `grad_cam`.
         positive_unit: As for `grad_cam`.
+        size: `(height, width)` in pixels of the heatmaps, where the pictures were resized to be
+            seen; by default that of `images`.
 
     Returns:
         `(predictions, heatmaps)`: float32 `(n, units)`, what the model itself answers, and
@@ -93,7 +95,7 @@ def explain_batch(model, images, *, class_name="malignant", layer=None, positive
     """
     images = np.asarray(images)
     predictions, maps = _run(model, images, class_name, layer, positive_unit)
-    return predictions, divide_by_maximum(enlarge(maps, images.shape[1:3]))
+    return predictions, divide_by_maximum(enlarge(maps, size or images.shape[1:3]))
 
 
 def class_activation(model, images, *, class_name="malignant", layer=None, positive_unit=1):

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from io import BytesIO
 
+import cv2
 import numpy as np
 from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
@@ -85,16 +86,23 @@ class _JpegImageFile(JpegImageFile):
         pass
 
 
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+
 # What a file begins with -> who reads it. Pillow's own `Image.open` would look at the extension,
 # know fifty formats more, and warn about large pictures instead of refusing them.
 FORMATS = (
-    (re.compile(rb"\x89PNG\r\n\x1a\n"), PngImageFile),
+    (re.compile(re.escape(PNG_MAGIC)), PngImageFile),
     (re.compile(rb"\xff\xd8\xff"), _JpegImageFile),
     (re.compile(rb"BM"), BmpImageFile),
     (re.compile(rb"II[*+]\0|MM\0[*+]"), TiffImageFile),
     (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), WebPImageFile),
     (re.compile(rb"P[1-6]\s"), PpmImageFile),
 )
+
+# IHDR from its bit depth on (PNG, section 11.2.1): 8 bits of grey or RGB, not interlaced.
+PLAIN_PNG = (b"\x08\0\0\0\0", b"\x08\x02\0\0\0")
+# Chunks that leave the pixels as they are; transparency, palette or EXIF would need more care.
+PLAIN_CHUNKS = frozenset([b"IHDR", b"IDAT", b"IEND", b"pHYs", b"tEXt", b"tIME"])
 
 # netpbm's PGM and PPM: magic, then width, height and maximum, parted by space and # comments.
 NETPBM_HEADER = re.compile(rb"P[2356]" + 3 * rb"(?:\s|#[^\r\n]*[\r\n])+(\d{1,9})" + rb"\s")
@@ -162,6 +170,8 @@ def _read_file(path: str) -> bytes:
 
 
 def _decode(data: bytes) -> np.ndarray:
+    if (pixels := _decode_plain_png(data)) is not None:
+        return pixels
     if data[:2] in (b"P5", b"P6"):
         picture = _decode_netpbm(data)
     else:
@@ -267,6 +277,22 @@ def _check_png(data: bytes) -> None:
     # Pillow verifies no checksum of the pixels and takes a file whose end is missing.
     if b"acTL" in [kind for kind, _ in _read_png_chunks(data)]:
         raise _Refusal("more than one picture in the file (an animated PNG)")
+
+
+def _decode_plain_png(data: bytes) -> np.ndarray | None:
+    """Decode what most PNGs are in two thirds of Pillow's time, and outside Python's lock.
+
+    Returns None for any other file, and for pixels that OpenCV refuses: Pillow says why.
+    """
+    if data[24:29] not in PLAIN_PNG or not data.startswith(PNG_MAGIC):
+        return None
+    if not {kind for kind, _ in _read_png_chunks(data)} <= PLAIN_CHUNKS:
+        return None
+    width, height = struct.unpack_from(">II", data, 16)
+    _check_size(width, height)
+    if not width * height:
+        return None
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
 
 
 def _check_tiff(data: bytes) -> None:

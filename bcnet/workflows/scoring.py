@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from bcnet.atomic import replace_file, write_text
-from bcnet.classifier import Classifier, list_inputs, read_input, settle_precision
+from bcnet.classifier import Classifier, list_inputs, read_input, settle_precision, tabulate
 from bcnet.config import CLASS_NAMES
+from bcnet.data.pipeline import try_read
 from bcnet.explain.heatmaps import overlay
 from bcnet.workflows.progress import make_bar
 
@@ -42,8 +43,8 @@ def predict(
     Returns:
         The table of `Classifier.predict`.
     """
-    names, _ = list_inputs(inputs)
-    with make_bar(len(names), "scoring", shown=progress) as bar:
+    inputs = list_inputs(inputs)
+    with make_bar(len(inputs.names), "scoring", shown=progress) as bar:
         table = classifier.predict(
             inputs, threshold=threshold, precision=precision, progress=bar.update
         )
@@ -83,26 +84,38 @@ def explain(
         picture was not read) and `evidence` (False where the map is zero everywhere).
     """
     names, samples = list_inputs(inputs)
-    table = classifier.predict(inputs)
     files = _name_overlays(names)
-    table["overlay"], table["evidence"] = None, False
+    answers = []
     with make_bar(len(names), "explaining", shown=progress) as bar:
-        for row in np.flatnonzero(table["status"] == "ok"):
-            image = read_input(*samples[row])
-            heatmap = classifier.explain(image, class_name=class_name)
-            file = Path(output, files[row])
-            _write_png(file, overlay(image, heatmap))
-            if raw:
-                with replace_file(file.with_suffix(".npy")) as temporary:
-                    np.save(temporary, heatmap)
-            table.loc[row, ["overlay", "evidence"]] = [file.name, bool(heatmap.any())]
+        for sample, file in zip(samples, files, strict=True):
+            path = Path(output, file)
+            answers.append(
+                _explain_sample(classifier, sample, path, class_name=class_name, raw=raw)
+            )
             bar.update()
+    probability, reasons, evidence = np.array(answers, object).reshape(-1, 3).T
+    table = tabulate(names, probability.astype(np.float32), reasons, threshold=classifier.threshold)
+    table["overlay"] = np.where(reasons == "", files, None)
+    table["evidence"] = evidence.astype(bool)
     blank = int(((table["status"] == "ok") & ~table["evidence"]).sum())
     if blank:
         logger.warning(
             "%s pictures show no evidence for %s: their maps are zero", blank, class_name
         )
     return table
+
+
+def _explain_sample(classifier, sample, path, *, class_name, raw):
+    """Write one picture's overlay; return its probability, why it was not read, and if it shows."""
+    image, reason = try_read(sample, read_input)
+    if image is None:
+        return np.nan, reason, False
+    probability, heatmap = classifier.explain_image(image, class_name=class_name)
+    _write_png(path, overlay(image, heatmap))
+    if raw:
+        with replace_file(path.with_suffix(".npy")) as temporary:
+            np.save(temporary, heatmap)
+    return probability, "", bool(heatmap.any())
 
 
 def _name_overlays(names):
