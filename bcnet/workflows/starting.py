@@ -129,13 +129,14 @@ def build_network(config: Config, image_size: tuple[int, int]) -> keras.Model:
     """
     extra = {} if config.model == "cnn" else {"weights": config.weights, "end": config.end}
     extra |= {"alpha": config.alpha} if config.model == "mobilenet" else {}
-    network = MODELS[config.model](image_size, **extra)
-    if config.stain_normalisation:
-        image = keras.Input((*image_size, 3), name="stained")
-        # `call` lets the layers join the graph one by one, instead of nesting the network.
-        probability = network.call(normalise_stain(image, config.stain_normalisation))
-        network = keras.Model(image, probability, name=network.name)
-    return with_precision(network, settle_policy(config))
+    network = MODELS[config.model](image_size, precision=settle_policy(config), **extra)
+    if config.stain_normalisation is None:
+        return network
+    image = keras.Input((*image_size, 3), name="stained")
+    # `call` lets the layers join the graph one by one, instead of nesting the network.
+    probability = network.call(normalise_stain(image, config.stain_normalisation))
+    stained = keras.Model(image, probability, name=network.name)
+    return with_precision(stained, settle_policy(config))
 
 
 def settle_policy(config: Config) -> str:
