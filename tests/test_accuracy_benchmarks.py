@@ -56,6 +56,12 @@ def stay(ledger, monkeypatch):
     monkeypatch.setattr(ledger, "run_apart", lambda function, *given: function(*given))
 
 
+@pytest.fixture
+def without_recipes(accuracy, monkeypatch):
+    """Leave out what would need a download."""
+    monkeypatch.setattr(accuracy, "RECIPES", {})
+
+
 @pytest.fixture(scope="module")
 def root(simulated_folder, tmp_path_factory):
     """A root whose `pcam` has an official split: every third patient is for validation."""
@@ -370,6 +376,7 @@ def test_make_config_shortens_a_quick_run(accuracy):
     assert config.epochs == accuracy.QUICK_EPOCHS
 
 
+@pytest.mark.usefixtures("without_recipes")
 def test_main_prints_a_row_for_each_contestant(accuracy, root, stay, monkeypatch, capsys):
     monkeypatch.setattr(accuracy, "QUICK_EPOCHS", 1)
     assert accuracy.main(["--root", str(root), "--sets", "pcam", "--quick"]) == 0
@@ -381,6 +388,7 @@ def test_main_prints_a_row_for_each_contestant(accuracy, root, stay, monkeypatch
     ]
 
 
+@pytest.mark.usefixtures("without_recipes")
 def test_main_goes_on_after_a_row_that_failed(accuracy, ledger, root, monkeypatch, capsys):
     def fail_tutorial(function, settings):
         if settings["tutorial"]:
@@ -400,6 +408,7 @@ def test_main_ends_with_the_machine(accuracy, ledger, root, monkeypatch, capsys)
     assert capsys.readouterr().out.endswith("measured on\ntwo cores\n")
 
 
+@pytest.mark.usefixtures("without_recipes")
 def test_main_measures_every_seed(accuracy, ledger, root, monkeypatch, tmp_path):
     result = make_result(0, patients=None)
     monkeypatch.setattr(ledger, "run_apart", lambda *_: result)
