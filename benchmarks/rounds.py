@@ -17,6 +17,7 @@ from statistics import median
 from typing import NamedTuple
 
 import tensorflow as tf
+from ledger import read_count
 
 from bcnet.atomic import write_text
 
@@ -157,13 +158,6 @@ def add_pictures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", nargs="?", help="class folders (default: the built-in pictures)")
     parser.add_argument("--image-size", type=read_count, metavar="N", help="pixels a side")
     parser.add_argument("--limit", type=read_count, metavar="N", help="at most so many pictures")
-
-
-def read_count(text: str) -> int:
-    """Read a number of something from the command line."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number above 0. Received: {text}")
-    return int(text)
 
 
 def run_script(run: Callable, arguments: argparse.Namespace) -> int:

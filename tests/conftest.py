@@ -1,6 +1,9 @@
 """What several test files need: a small simulated data set and a network trained on it."""
 
 import os
+import sys
+from importlib import import_module
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -8,6 +11,16 @@ import pytest
 
 from bcnet.config import Config
 from bcnet.data.manifest import read_manifest
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def load():
+    """Import a module of the benchmarks, which is done from their own folder only."""
+    sys.path.insert(0, str(BENCHMARKS))
+    yield import_module
+    sys.path.remove(str(BENCHMARKS))
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import sys
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +13,6 @@ from bcnet.config import Config
 from bcnet.evaluate.metrics import evaluate
 
 ROOT = Path(__file__).parent.parent
-
-
-@pytest.fixture(scope="module")
-def load():
-    """Import a module of the benchmarks, which is done from their own folder only."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    yield import_module
-    sys.path.remove(str(ROOT / "benchmarks"))
 
 
 @pytest.fixture(scope="module")

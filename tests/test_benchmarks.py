@@ -3,8 +3,6 @@
 import contextlib
 import io
 import json
-import sys
-from importlib import import_module
 from pathlib import Path
 
 import keras
@@ -30,14 +28,6 @@ POSSIBLE_CASES = {
     "training_vs_torch_bfloat16",
     "training_vs_torch_float32",
 }
-
-
-@pytest.fixture(scope="module")
-def load():
-    """Import a module of the benchmarks, which is done from their own folder only."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    yield import_module
-    sys.path.remove(str(ROOT / "benchmarks"))
 
 
 @pytest.fixture(scope="module")
