@@ -5,7 +5,7 @@ Training, files, thresholds and heatmaps live elsewhere. Only Keras is imported,
 also runs on its other backends (`KERAS_BACKEND=jax`).
 """
 
-from bcnet.models.averaging import UNCHANGED, average_members, list_turns
+from bcnet.models.averaging import UNCHANGED, average_members, list_turns, turn_images
 from bcnet.models.backbones import (
     BACKBONES,
     build_densenet121,
@@ -51,6 +51,7 @@ __all__ = [
     "find_downloaded",
     "list_turns",
     "split_head",
+    "turn_images",
     "unfreeze",
     "with_precision",
 ]

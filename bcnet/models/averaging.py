@@ -66,7 +66,7 @@ def average_members(members, turns=(UNCHANGED,)):
     if len(members) == 1 and tuple(turns) == (UNCHANGED,):
         return members[0]
     image = keras.Input(shapes.pop()[1:], name="image")
-    views = [_turn(image, *turn) for turn in turns]
+    views = [turn_images(image, turn) for turn in turns]
     bodies = [_cut_tail(member, f"member{i}") for i, member in enumerate(members, start=1)]
     logits = [body(view) for body in bodies for view in views]
     x = layers.Average(name="logit", dtype="float32")(logits)
@@ -86,8 +86,23 @@ def _cut_tail(member, name):
     return keras.Model(renamed.input, renamed.output, name=name)
 
 
-def _turn(image, transposed, upside_down, mirrored):
+def turn_images(images, turn):
+    """Turn a batch of pictures as one of `list_turns` says.
+
+    Args:
+        images: `(n, height, width, channels)`, a tensor or a symbolic one.
+        turn: Transposed, upside down, mirrored, applied in this order.
+
+    Returns:
+        The turned batch; height and width change places where it is transposed.
+
+    Example:
+        >>> turned = turn_images(keras.ops.array([[[[1], [2]]]]), (False, False, True))
+        >>> keras.ops.convert_to_numpy(turned).ravel().tolist()
+        [2, 1]
+    """
+    transposed, *flips = turn
     if transposed:
-        image = keras.ops.transpose(image, (0, 2, 1, 3))
-    axes = [axis for axis, flipped in ((1, upside_down), (2, mirrored)) if flipped]
-    return keras.ops.flip(image, axes) if axes else image
+        images = keras.ops.transpose(images, (0, 2, 1, 3))
+    axes = [axis for axis, flipped in zip((1, 2), flips, strict=True) if flipped]
+    return keras.ops.flip(images, axes) if axes else images

@@ -114,10 +114,10 @@ def with_precision(model, precision):
 
 
 def copy_weights(source, target):
-    """Give a network the weights of another of the same layers, in place.
+    """Give a network, or one layer, the weights of another of the same shape, in place.
 
     Args:
-        source: A `keras.Model`.
+        source: A `keras.Model` or a layer.
         target: One whose weights have the same shapes in the same order.
     """
     target.set_weights(source.get_weights())

@@ -3,9 +3,9 @@
 from typing import NamedTuple
 
 import keras
-from keras import layers
 
 from bcnet.models.averaging import FIRST_MEMBER
+from bcnet.models.parts import copy_weights
 
 
 class Carried(NamedTuple):
@@ -52,9 +52,7 @@ def carry_weights(source, target):
             continue
         twin = known.get(layer.name)
         if twin is not None and _list_shapes(twin) == _list_shapes(layer):
-            layer.set_weights(twin.get_weights())
-            if isinstance(layer, layers.Normalization):
-                layer.finalize_state()  # it computes with copies made when it was built
+            copy_weights(twin, layer)
             taken.append(layer.name)
         else:
             left.append(layer.name)

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from bcnet.config import Config
 from bcnet.data.pipeline import MEMORY_LIMIT, balance_classes, make_evaluation_ds
-from bcnet.models import UNCHANGED, list_turns
+from bcnet.models import UNCHANGED, list_turns, turn_images
 from bcnet.workflows.samples import Pictures
 
 logger = logging.getLogger("bcnet")
@@ -77,15 +77,9 @@ def _choose_turns(count, width, config):
 
 
 def _run_body(body, pictures, rows, turn):
-    transposed, *flips = turn
-    axes = [axis for axis, flipped in zip((1, 2), flips, strict=True) if flipped]
-
-    def turn_batch(images, labels):
-        images = tf.transpose(images, (0, 2, 1, 3)) if transposed else images
-        return tf.reverse(images, axes) if axes else images
-
-    ds = make_evaluation_ds(pictures.images, pictures.labels, rows=rows).map(turn_batch)
-    return body.predict(ds, verbose=0).astype(np.float32)
+    ds = make_evaluation_ds(pictures.images, pictures.labels, rows=rows)
+    turned = ds.map(lambda images, _: turn_images(images, turn))
+    return body.predict(turned, verbose=0).astype(np.float32)
 
 
 def make_feature_ds(features: Features, config: Config) -> tuple[tf.data.Dataset, tf.data.Dataset]:
