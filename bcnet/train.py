@@ -222,6 +222,9 @@ class _Keeper(keras.callbacks.Callback):
     @contextmanager
     def _averaged_weights(self):
         """Let the running average, where one is kept, stand in for the weights."""
+        if not self.config.ema:
+            yield
+            return
         current = self.model.get_weights()
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
         yield
