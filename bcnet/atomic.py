@@ -36,6 +36,10 @@ def replace_file(path: str | os.PathLike) -> Iterator[Path]:
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno and error.filename in (None, os.fspath(temporary)):
+            error.filename, error.filename2 = os.fspath(path), None  # the file meant, in messages
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

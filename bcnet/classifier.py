@@ -5,7 +5,9 @@ judging it do not; neither does the file format (`modelfile`).
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from itertools import count
 from typing import NamedTuple
 
 import keras
@@ -13,13 +15,18 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from bcnet.config import CLASS_NAMES, PRECISIONS
-from bcnet.data.folders import find_pictures
-from bcnet.data.pipeline import resize_image, stream_samples
-from bcnet.explain.heatmaps import explain_batch
+from bcnet.config import CLASS_NAMES, HEATMAP_METHODS, PRECISIONS
+from bcnet.data.pipeline import resize_image, stream_samples, try_read
+from bcnet.explain.cases import CaseIndex, check_fingerprint, locate_index, read_index
+from bcnet.explain.faithfulness import Verdict, find_background, judge_heatmaps
+from bcnet.explain.graph import compile_features
+from bcnet.explain.heatmaps import BATCH_SIZE, explain_batch
+from bcnet.explain.scaling import divide_by_maximum, enlarge
+from bcnet.explain.similar import similar_cases
+from bcnet.inputs import is_single, list_inputs, read_input
 from bcnet.modelfile import ModelFileError, locate_model, read_card, read_model, write_model
 from bcnet.models import with_precision
-from bcnet.readers import read_image
+from bcnet.readers import UnreadableImageError
 from bcnet.train import check_finite, choose_precision
 
 # Pictures per call of the network: fewer cost more each, more let a core wait at the end …
@@ -50,12 +57,32 @@ class Scores(NamedTuple):
     reasons: np.ndarray
 
 
+class Explanation(NamedTuple):
+    """Why a picture was answered as it was.
+
+    Attributes:
+        image: uint8 `(h, w, 3)`, the picture; None where it was not read.
+        probability: of malignant; NaN where it was not read.
+        heatmap: float32 `(h, w)`, 0–1, 1 = most evidence, or None.
+        verdict: `bcnet.explain.faithfulness.Verdict`, a word and a number: whether the map can be
+            trusted; None where nothing was judged.
+        reason: "" or why the picture was not read.
+    """
+
+    image: np.ndarray | None
+    probability: float
+    heatmap: np.ndarray | None
+    verdict: Verdict | None
+    reason: str = ""
+
+
 class Classifier:
     """One model file in use: the network, its card, and the one way to ask it.
 
     Attributes:
         model: the Keras network; takes RGB 0–255 at `image_size`, gives `(n, 1)` probabilities.
         card: a dictionary that can be written as JSON.
+        path: the model file it was loaded from or last saved in, None before.
 
     Example:
         `Classifier.load("models/idc.keras").predict("pictures/")` gives a table with the columns
@@ -63,8 +90,8 @@ class Classifier:
     """
 
     def __init__(self, model: keras.Model, card: dict):
-        self.model, self.card = model, card
-        self._compiled = {}
+        self.model, self.card, self.path = model, card, None
+        self._networks, self._compiled = {"float32": model}, {}
 
     @classmethod
     def load(cls, path: str | os.PathLike, *, card: str | os.PathLike | None = None):
@@ -89,6 +116,7 @@ class Classifier:
         except FloatingPointError as error:
             raise ModelFileError(path, str(error)) from error
         classifier._check_references(path)
+        classifier.path = path
         return classifier
 
     def save(self, path: str | os.PathLike) -> None:
@@ -111,6 +139,7 @@ class Classifier:
             "probability": [round(float(p), 7) for p in answers],
         }
         write_model(path, self.model, self.card)
+        self.path = os.fspath(path)
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -206,12 +235,15 @@ class Classifier:
         parts = [score(images[i : i + self.batch_size]).numpy() for i in starts]
         return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
-    def explain(self, inputs, *, class_name: str = CLASS_NAMES[1]):
-        """Show where the evidence for a class lies (Grad-CAM at the logit).
+    def explain(
+        self, inputs, *, class_name: str = CLASS_NAMES[1], method: str = HEATMAP_METHODS[0]
+    ):
+        """Show where the evidence for a class lies.
 
         Args:
             inputs: as for `predict`.
             class_name: "malignant" or "benign".
+            method: one of `HEATMAP_METHODS`.
 
         Returns:
             float32 `(h, w)` at the picture's own size, 0–1, 1 = most evidence, all zero where
@@ -220,46 +252,124 @@ class Classifier:
         Raises:
             UnreadableImageError: for a picture that cannot be read.
         """
-        _, samples = list_inputs(inputs)
-        images = (read_input(*sample) for sample in samples)
-        heatmaps = [self.explain_image(image, class_name=class_name)[1] for image in images]
-        return heatmaps[0] if _is_single(inputs) else heatmaps
+        listed = list_inputs(inputs)
+        explanations = self.explain_each(listed, class_name=class_name, method=method, judged=False)
+        heatmaps = []
+        for name, explanation in zip(listed.names, explanations, strict=True):
+            if explanation.reason:
+                raise UnreadableImageError(name, explanation.reason)
+            heatmaps.append(explanation.heatmap)
+        return heatmaps[0] if is_single(inputs) else heatmaps
 
-    def explain_image(
-        self, image: np.ndarray, *, class_name: str = CLASS_NAMES[1]
-    ) -> tuple[float, np.ndarray]:
-        """Give probability and heatmap of one picture, both from one pass of the network.
+    def explain_each(
+        self,
+        inputs,
+        *,
+        class_name: str = CLASS_NAMES[1],
+        method: str = HEATMAP_METHODS[0],
+        precision: str = "float32",
+        judged: bool = True,
+    ) -> Iterator[Explanation]:
+        """Explain picture after picture: its probability, its heatmap and how far to trust it.
+
+        At constant memory: maps are made and judged a batch at a time, at the size that the
+        network sees, and each picture is read once more when its turn comes, for the batch of
+        mammograms that would else be kept has gigabytes.
 
         Args:
-            image: uint8 `(h, w, 3)`.
+            inputs: as for `predict`.
             class_name: as for `explain`.
+            method: as for `explain`.
+            precision: as for `predict`.
+            judged: give verdicts, which take several passes of the network more.
+
+        Yields:
+            An `Explanation` of each picture, in the order of the inputs.
+
+        Example:
+            `[each.verdict.word for each in classifier.explain_each("pictures/")]`
+        """
+        _, samples = list_inputs(inputs)
+        network = self._rebuild(precision)
+        what = {"class_name": class_name, "method": method}
+        batches = stream_samples(
+            samples, self.image_size, batch_size=BATCH_SIZE, read=read_input, hashed=False
+        )
+        for start, batch in zip(count(0, BATCH_SIZE), batches):
+            seen = batch.images[batch.readable]
+            answers = self._explain_batch(network, seen, judged, what) if len(seen) else []
+            rows = zip(samples[start : start + BATCH_SIZE], batch.reasons, strict=True)
+            yield from _finish_explanations(rows, iter(answers))
+
+    def _explain_batch(self, network, images, judged, what):
+        """Give `(probability, heatmap, verdict)` of each picture, at the size the network sees."""
+        predictions, heatmaps = explain_batch(network, images, **what)
+        verdicts = [None] * len(images)
+        if judged:
+            background = find_background(images, self.card["data"]["modality"])
+            verdicts = judge_heatmaps(network, images, heatmaps, background=background, **what)
+        return zip(predictions[:, 0], heatmaps, verdicts, strict=True)
+
+    def similar_cases(self, picture, k: int = 5, *, index: CaseIndex | None = None):
+        """Find the known pictures that the network takes for most alike to one picture.
+
+        Args:
+            picture: one picture, as for `predict`. If it is among the known ones, it comes first.
+            k: how many to find.
+            index: the known pictures; by default those in `NAME.cases.npz` beside the model file.
 
         Returns:
-            The probability of malignant, and float32 `(h, w)` as `explain` gives it.
+            The table of `bcnet.explain.similar.similar_cases`: path, label, patient_id, distance.
+
+        Raises:
+            FileNotFoundError: when there is no index, naming the command that makes one.
+            UnreadableImageError: for a picture that cannot be read.
+            ValueError: for several pictures, an index of other weights, or `k` below 1.
         """
-        seen = resize_image(image, self.image_size)[None]
-        predictions, heatmaps = explain_batch(
-            self.model, seen, class_name=class_name, size=image.shape[:2]
-        )
-        return float(predictions[0, 0]), heatmaps[0]
+        _, samples = list_inputs(picture)
+        if len(samples) != 1:
+            raise ValueError(f"`picture` must be one picture. Received: {len(samples)}")
+        index = self._read_cases() if index is None else index
+        check_fingerprint(index, self.model)
+        image = resize_image(read_input(*samples[0]), self.image_size)
+        features = compile_features(self.model)(image[None])[0]
+        return similar_cases(features.numpy(), index, k)
+
+    def _read_cases(self):
+        if self.path is None:
+            raise ValueError("`index` must be given: this classifier has no model file yet")
+        path = locate_index(self.path)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"no index of cases at {path}: `bcnet features {self.path} DATA --part train "
+                f"--output {path}` makes it from the pictures the model was trained on"
+            )
+        status = path.stat()
+        return _read_unless_known(path, (status.st_mtime_ns, status.st_size))
 
     def _compile(self, precision):
         """One compiled call per precision, shared by every way of asking."""
-        if precision not in PRECISIONS:
-            raise ValueError(
-                f"`precision` must be one of {PRECISIONS}. Received: precision={precision!r}"
-            )
-        policy = choose_precision(precision)
-        if policy not in self._compiled:
-            network = self.model if policy == "float32" else with_precision(self.model, policy)
+        network = self._rebuild(precision)
+        if network not in self._compiled:
             signature = tf.TensorSpec((None, *self.image_size, 3), tf.float32)
 
             @tf.function(input_signature=[signature], autograph=False)
             def score(images):
                 return network(images, training=False)[:, 0]
 
-            self._compiled[policy] = lambda images: score(tf.cast(images, tf.float32))
-        return self._compiled[policy]
+            self._compiled[network] = lambda images: score(tf.cast(images, tf.float32))
+        return self._compiled[network]
+
+    def _rebuild(self, precision):
+        """The network under a precision, built once."""
+        if precision not in PRECISIONS:
+            raise ValueError(
+                f"`precision` must be one of {PRECISIONS}. Received: precision={precision!r}"
+            )
+        policy = choose_precision(precision)
+        if policy not in self._networks:
+            self._networks[policy] = with_precision(self.model, policy)
+        return self._networks[policy]
 
     def _check_fit(self, path):
         """Check that network and card are of the kind that this class puts to use."""
@@ -285,6 +395,12 @@ class Classifier:
                 f"{difference:.3g}, {REFERENCE_TOLERANCE} is allowed): file or software has "
                 "changed",
             )
+
+
+# One index, prepared for searching, is kept as long as its file is unchanged.
+@lru_cache(maxsize=1)
+def _read_unless_known(path, _version):
+    return read_index(path)
 
 
 def settle_precision(precision: str) -> str:
@@ -330,86 +446,17 @@ def tabulate(
     )
 
 
-class Inputs(NamedTuple):
-    """Pictures that were handed over, listed.
-
-    Attributes:
-        names: as in `Classifier.predict`.
-        samples: one tuple per picture, the argument of `read_input`.
-    """
-
-    names: list[str]
-    samples: list[tuple]
-
-
-def list_inputs(inputs) -> Inputs:
-    """List whatever a user may hand over as pictures: names, and what reads each.
-
-    Args:
-        inputs: a path, a folder, bytes, an array, or a sequence of these; `Inputs` stay as they
-            are, so that who needs their number need not list them twice.
-
-    Returns:
-        Names, and one tuple per picture: `(path,)`, `(bytes,)` or `(array,)`.
-
-    Raises:
-        FileNotFoundError: when a path does not exist.
-        ValueError: for another kind of input.
-    """
-    if isinstance(inputs, Inputs):
-        return inputs
-    one = isinstance(inputs, str | os.PathLike | bytes | bytearray | memoryview | np.ndarray)
-    items = [inputs] if one else list(inputs)
-    names, samples = [], []
-    for i, item in enumerate(items):
-        if isinstance(item, str | os.PathLike):
-            found = _list_path(os.fspath(item))
-        elif isinstance(item, bytes | bytearray | memoryview):
-            found = [(f"bytes[{i}]", bytes(item))]
-        elif isinstance(item, np.ndarray):
-            found = _list_array(item, i)
-        else:
-            raise ValueError(
-                "`inputs` must be paths, bytes or uint8 arrays. Received: "
-                f"{type(item).__name__} at position {i}"
-            )
-        names += [name for name, _ in found]
-        samples += [(sample,) for _, sample in found]
-    return Inputs(names, samples)
-
-
-def _is_single(inputs):
-    if isinstance(inputs, str | os.PathLike):
-        return not os.path.isdir(inputs)
-    array = isinstance(inputs, np.ndarray) and inputs.ndim <= 3
-    return array or isinstance(inputs, bytes | bytearray | memoryview)
-
-
-def _list_path(path):
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"no picture or folder at {path}")
-    if not os.path.isdir(path):
-        return [(path, path)]
-    names, _ = find_pictures(path)
-    if not names:
-        raise FileNotFoundError(f"no pictures below {path}")
-    return [(name, os.path.join(path, name)) for name in names]
-
-
-def _list_array(array, position):
-    if array.dtype != np.uint8 or array.ndim not in (3, 4) or array.shape[-1] != 3:
-        raise ValueError(
-            "an array of pictures must be uint8 RGB in 0–255, (h, w, 3) or (n, h, w, 3): the model "
-            f"normalises by itself. Received: {array.dtype} {array.shape}"
-        )
-    if array.ndim == 3:
-        return [(f"array[{position}]", array)]
-    return [(f"array[{i}]", image) for i, image in enumerate(array, start=position)]
-
-
-def read_input(item) -> np.ndarray:
-    """Read one sample of `list_inputs`: uint8 `(h, w, 3)`."""
-    return item if isinstance(item, np.ndarray) else read_image(item)
+def _finish_explanations(rows, answers):
+    """Bring each picture's map to its own size; `answers` are those of the readable ones."""
+    for sample, reason in rows:
+        answer = None if reason else next(answers)
+        image, reason = (None, reason) if reason else try_read(sample, read_input)
+        if image is None:
+            yield Explanation(None, np.nan, None, None, reason)
+            continue
+        probability, heatmap, verdict = answer
+        heatmap = divide_by_maximum(enlarge(heatmap[None], image.shape[:2]))[0]
+        yield Explanation(image, float(probability), heatmap, verdict)
 
 
 def _make_references(image_size, seed):

@@ -40,6 +40,18 @@ STAIN_NORMALISATIONS = ("reinhard", "macenko")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 """Arithmetic of the hidden layers; weights, the last three layers and every loss stay float32."""
 
+HEATMAP_METHODS = (
+    "grad_cam",
+    "grad_cam_plus_plus",
+    "layer_cam",
+    "hires_cam",
+    "score_cam",
+    "integrated_gradients",
+    "smooth_grad",
+    "occlusion",
+)
+"""The ways of showing where evidence lies, by the names of their functions; the first is usual."""
+
 
 @dataclass(frozen=True)
 class Config:

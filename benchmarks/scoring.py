@@ -37,8 +37,9 @@ from rounds import (
 )
 
 from bcnet import workflows
-from bcnet.classifier import Classifier, list_inputs, read_input
+from bcnet.classifier import Classifier
 from bcnet.data.pipeline import read_batch, stream_samples
+from bcnet.inputs import list_inputs, read_input
 
 PRECISIONS = ("float32", "bfloat16")
 KERAS_BATCHES = (32, 256)  # its default, and what wastes the least on calls

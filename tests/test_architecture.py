@@ -17,7 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 WORDS = {"config", "atomic"}
 DATA = WORDS | {"data", "readers"}
 JUDGEMENT = DATA | {"models", "stains", "train", "evaluate", "explain", "plots"}
-SERVICE = JUDGEMENT | {"modelfile", "classifier"}
+SERVICE = JUDGEMENT | {"modelfile", "inputs", "classifier"}
 MAY_IMPORT = {
     "config": set(),
     "atomic": set(),
@@ -30,7 +30,8 @@ MAY_IMPORT = {
     "explain": DATA,
     "plots": DATA | {"evaluate"},
     "modelfile": JUDGEMENT,
-    "classifier": JUDGEMENT | {"modelfile"},
+    "inputs": DATA,
+    "classifier": JUDGEMENT | {"modelfile", "inputs"},
     "workflows": SERVICE,
     "cli": SERVICE | {"workflows"},
     "__main__": {"cli"},

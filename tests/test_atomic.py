@@ -1,5 +1,6 @@
 """A file is replaced whole or not at all."""
 
+import errno
 import subprocess
 import sys
 import time
@@ -53,3 +54,15 @@ def test_replace_file_survives_being_killed(tmp_path):
         writer.kill()
         writer.communicate()
         assert file.read_text() in (old, new)
+
+
+def test_replace_file_names_the_file_meant_where_the_disk_is_full(tmp_path):
+    full = pytest.raises(OSError, match=r"No space left on device: '.*/notes\.txt'")
+    with full, replace_file(tmp_path / "notes.txt"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_replace_file_does_not_take_the_blame_for_another_file(tmp_path):
+    missing = pytest.raises(FileNotFoundError, match=r"nowhere\.txt")
+    with missing, replace_file(tmp_path / "notes.txt"):
+        (tmp_path / "nowhere.txt").read_text()

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from bcnet import Classifier, load
-from bcnet.classifier import list_inputs
 from bcnet.data.pipeline import resize_image
+from bcnet.explain.faithfulness import find_background, judge_heatmaps
+from bcnet.inputs import list_inputs
 from bcnet.modelfile import ModelFileError, read_card, read_model, write_model
 from bcnet.models import build_cnn
 from bcnet.readers import UnreadableImageError, read_image
@@ -143,11 +144,64 @@ def test_explain_gives_a_map_of_the_pictures_own_size(classifier, pictures):
     assert len(classifier.explain(pictures)) == 3
 
 
-def test_explain_image_gives_the_answers_of_predict_and_explain(classifier, pictures):
-    image = read_image(pictures[0])[:30]
-    probability, heatmap = classifier.explain_image(image)
-    assert probability == pytest.approx(classifier.predict(image)["probability"][0], abs=1e-6)
-    np.testing.assert_array_equal(heatmap, classifier.explain(image))
+def test_explain_each_gives_the_answers_of_predict_and_explain(classifier, pictures):
+    each = next(classifier.explain_each(pictures[0], class_name="benign", method="layer_cam"))
+    expected = classifier.predict(pictures[0])["probability"][0]
+    assert each.probability == pytest.approx(expected, abs=1e-6)
+    heatmap = classifier.explain(pictures[0], class_name="benign", method="layer_cam")
+    np.testing.assert_array_equal(each.heatmap, heatmap)
+    np.testing.assert_array_equal(each.image, read_image(pictures[0]))
+
+
+def test_explain_each_judges_the_map_it_gives(classifier, pictures):
+    given = list(classifier.explain_each(pictures, method="occlusion"))
+    images = np.stack([read_image(path) for path in pictures])
+    expected = judge_heatmaps(
+        classifier.model,
+        images,
+        np.stack([each.heatmap for each in given]),
+        method="occlusion",
+        background=find_background(images, "tissue"),
+    )
+    assert [each.verdict for each in given] == expected
+
+
+def test_explain_each_tells_the_judge_where_glass_is(classifier, monkeypatch):
+    told = []
+
+    def judge(model, images, heatmaps, *, background, **_):
+        told.append(background)
+        return [None] * len(images)
+
+    monkeypatch.setattr("bcnet.classifier.judge_heatmaps", judge)
+    next(classifier.explain_each(np.full((48, 48, 3), 240, np.uint8)))
+    assert told[0].all()
+
+
+def test_explain_each_judges_only_when_asked(classifier, pictures):
+    assert next(classifier.explain_each(pictures[0], judged=False)).verdict is None
+
+
+def test_explain_each_of_many_equals_one_by_one_past_unreadable_ones(classifier, simulated_folder):
+    known = sorted((simulated_folder / "benign").glob("*.png"))[:35]  # more than one batch
+    inputs = [*known[:1], b"", *known[1:], b""]
+    given = list(classifier.explain_each(inputs, judged=False))
+    assert [bool(each.reason) for each in given] == [False, True, *[False] * 34, True]
+    for place, path in ((0, known[0]), (2, known[1]), (33, known[32]), (35, known[34])):
+        np.testing.assert_allclose(given[place].heatmap, classifier.explain(path), atol=1e-5)
+
+
+def test_explain_each_of_a_picture_lost_between_two_readings(classifier, pictures, monkeypatch):
+    given = classifier.explain_each(pictures[:2], judged=False)
+    readings = iter([*[(read_image(path), "") for path in pictures[:2]], (None, "gone")])
+    monkeypatch.setattr("bcnet.data.pipeline.try_read", lambda *_: next(readings))
+    monkeypatch.setattr("bcnet.classifier.try_read", lambda *_: next(readings))
+    assert next(given).reason == "gone"
+
+
+def test_explain_gives_the_hottest_place_of_each_size_a_one(classifier, pictures):
+    small, large = (read_image(pictures[0])[:side, :side] for side in (17, 48))
+    assert [heatmap.max() for heatmap in classifier.explain([small, large])] == [1, 1]
 
 
 def test_explain_of_an_unreadable_picture_names_it(classifier, tmp_path):

@@ -19,6 +19,7 @@ from bcnet.evaluate.metrics import METRICS
 from bcnet.modelfile import read_card, read_model, write_model
 from bcnet.models import build_mobilenet
 from bcnet.workflows.ancestry import SeenInTraining
+from bcnet.workflows.explaining import count_verdicts
 
 ARGUMENTS_OF_A_SHORT_RUN = ["--epochs", "1", "--batch-size", "16", "--precision", "float32"]
 
@@ -120,7 +121,8 @@ def test_train_writes_a_model_and_prints_its_test(run, simulated_folder, tmp_pat
     assert status == 0
     assert out.startswith("test (simulated)\n")
     assert re.search(r"model\.keras: \d+ s in float32$", out.strip())
-    assert list(output.parent.iterdir()) == [output]
+    names = sorted(path.name for path in output.parent.iterdir())
+    assert names == ["model.cases.npz", "model.keras"]
 
 
 @pytest.mark.parametrize(
@@ -216,11 +218,25 @@ def test_predict_names_a_precision_that_is_not_float32(run, model_file, simulate
     assert out.splitlines()[1].endswith(",ok,bfloat16")
 
 
-def test_explain_writes_overlays(run, model_file, simulated_folder, tmp_path):
+def test_explain_writes_what_was_asked_for_and_counts_verdicts(
+    run, model_file, simulated_folder, tmp_path
+):
     pictures = sorted((simulated_folder / "malignant").iterdir())[:2]
-    status, out, _ = run("explain", model_file, *pictures, "--output", tmp_path, "--raw")
-    assert (status, out) == (0, f"{tmp_path}: 2 overlays\n")
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".npy", ".npy", ".png", ".png"]
+    beside = ("--sheet", "--raw", "tiff", "--masks", simulated_folder / "masks")
+    how = ("--method", "layer_cam", "--class", "benign", "--opacity", "0.5")
+    status, out, _ = run("explain", model_file, *pictures, "--output", tmp_path, *beside, *how)
+    table = pd.read_csv(tmp_path / "explanations.csv")
+    assert status == 0
+    assert out == f"{tmp_path}: 2 overlays ({count_verdicts(table)})\n"
+    assert (table["method"] + table["class"]).tolist() == ["layer_cambenign"] * 2
+    written = sorted(path.suffix for path in tmp_path.iterdir())
+    assert written == [".csv", ".png", ".png", ".png", ".tiff", ".tiff"]
+
+
+def test_explain_of_nothing_readable_says_so(run, model_file, faults, tmp_path):
+    status, out, line = run("explain", model_file, faults / "all_bad", "--output", tmp_path)
+    assert (status, out) == (0, f"{tmp_path}: 0 overlays (no verdict)\n")
+    assert line == "1 of 1 pictures could not be read"
 
 
 def test_notebook_passes_on_what_was_given(run, monkeypatch, tmp_path):
@@ -311,6 +327,15 @@ NARROW = f"{TRAIN} --model mobilenet --alpha 0.25"
         ("predict {faults}/no_threshold.keras {picture}", "its card has no threshold"),
         ("predict {faults}/numbers.keras {picture}", "must turn RGB pictures into one probability"),
         ("explain {model} {faults}/nowhere --output {new}", "no picture or folder at"),
+        ("explain {model} {data} --output {data}/maps", "must lie outside the pictures' folder"),
+        ("explain {model} {picture} --output {picture}", "File exists: "),
+        (
+            "explain {model} {picture} --output {new} --method cam",
+            "--method: invalid choice: 'cam'",
+        ),
+        ("explain {model} {picture} --output {new} --opacity 2", "between 0 and 1. Received: 2.0"),
+        ("explain {model} {picture} --output {new} --masks {new}", "no folder of masks at"),
+        ("explain {model} {picture} --output {new} --masks {faults}/all_bad", "none of them a m"),
         ("notebook --data {faults}/nowhere --epochs x", "--epochs: invalid int value: 'x'"),
     ],
 )

@@ -8,6 +8,7 @@ from sklearn import metrics as reference
 
 from bcnet.evaluate.metrics import (
     METRICS,
+    bound_mean,
     bound_roc,
     choose_threshold,
     evaluate,
@@ -293,6 +294,28 @@ def test_bound_roc_holds_the_curve():
 
 def test_bound_roc_is_none_for_one_patient():
     assert bound_roc(Y_TRUE, Y_PROB, patients=["anna"] * 6, draws=20) is None
+
+
+def test_bound_mean_draws_patients_with_all_their_pictures():
+    # the draws: anna twice, bea twice, or one of each; pictures of anna always together
+    estimate = bound_mean([1, 3, 8], patients=["anna", "anna", "bea"])
+    assert estimate == {"value": 4, "low": 2, "high": 8}
+
+
+def test_bound_mean_without_patients_draws_pictures():
+    estimate = bound_mean([1, 3, 8])
+    assert estimate["low"] < 2
+    assert estimate["high"] == 8
+
+
+def test_bound_mean_has_no_interval_for_one_patient():
+    expected = {"value": 2, "low": None, "high": None}
+    assert bound_mean([1, 3], patients=["anna", "anna"]) == expected
+
+
+def test_bound_mean_refuses_what_is_not_finite():
+    with pytest.raises(ValueError, match=r"`values` must be finite\. Received: nan"):
+        bound_mean([1, np.nan])
 
 
 def test_format_metrics_states_value_interval_n_and_baseline():

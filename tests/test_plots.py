@@ -43,7 +43,7 @@ ON_AXES = {
     "precision_recall": lambda **more: plots.plot_precision_recall(Y_TRUE, Y_PROB, **more),
     "confusion_matrix": lambda **more: plots.plot_confusion_matrix([[2, 1], [0, 3]], **more),
     "histogram": lambda **more: plots.plot_score_histogram(Y_TRUE, Y_PROB, threshold=0.5, **more),
-    "overlay": lambda **more: plots.plot_overlay(PICTURE, np.eye(2), **more),
+    "overlay": lambda **more: plots.plot_overlay(plots.Panel(PICTURE, np.eye(2)), **more),
 }
 
 
@@ -210,36 +210,6 @@ def test_plot_images_refuses_an_empty_list():
         plots.plot_images([])
 
 
-def test_plot_overlay_hides_the_picture_only_where_there_is_evidence():
-    ax = plots.plot_overlay(PICTURE, np.array([[0.0, 1.0]]))
-    assert ax.images[1].get_alpha().tolist() == [[0, 0.75]]
-
-
-def test_plot_overlay_outlines_the_mask_around_its_pixels():
-    mask = np.zeros((8, 12))  # twice the picture's resolution
-    mask[2:4, 4:8] = 1  # the picture's row 1, columns 2 and 3
-    ax = plots.plot_overlay(PICTURE, np.eye(2), mask=mask)
-    corners = ax.collections[0].get_paths()[0].vertices
-    np.testing.assert_allclose([corners.min(0), corners.max(0)], [[1.5, 0.5], [3.5, 1.5]])
-
-
-def test_plot_overlay_closes_the_outline_at_the_edge_and_keeps_the_frame():
-    ax = plots.plot_overlay(PICTURE, np.eye(2), mask=np.ones((4, 6)))
-    corners = ax.collections[0].get_paths()[0].vertices
-    assert corners[0].tolist() == corners[-1].tolist()
-    assert ax.get_xlim() == (-0.5, 5.5)
-
-
-def test_plot_overlay_reports_a_map_of_zeros():
-    assert "no evidence" in read(plots.plot_overlay(PICTURE, np.zeros((2, 2))))
-
-
-@pytest.mark.parametrize("heatmap", [np.ones((2, 2, 1)), np.array([[1.1]]), np.array([[np.nan]])])
-def test_plot_overlay_refuses(heatmap):
-    with pytest.raises(ValueError, match="`heatmap` must be"):
-        plots.plot_overlay(PICTURE, heatmap)
-
-
 @pytest.mark.parametrize("pick", [lambda ax: ax, lambda ax: ax.figure])
 def test_save_figure_writes_and_closes(tmp_path, pick):
     ax = plots.plot_confusion_matrix([[2, 1], [0, 3]])
@@ -262,6 +232,20 @@ def test_save_figure_failing_leaves_the_old_file_and_closes(tmp_path, monkeypatc
         plots.save_figure(ax, path)
     assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
     assert plt.get_fignums() == []
+
+
+def test_save_figure_in_a_hurry_writes_the_same_kind(tmp_path):
+    path = plots.save_figure(plots.plot_images([PICTURE]), tmp_path / "a.png", quick=True)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert plt.get_fignums() == []
+
+
+def test_file_names_are_no_formulas_and_no_unknown_glyphs(tmp_path, recwarn):
+    name = "café $x_$ 乳.png"
+    figure = plots.plot_images([PICTURE], note=name)
+    assert figure.get_supxlabel() == "café $x_$ □.png"
+    plots.save_figure(figure, tmp_path / "a.png")
+    assert len(recwarn) == 0
 
 
 def test_plot_tuning_draws_the_best_so_far_of_finished_trials():

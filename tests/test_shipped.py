@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import bcnet
+from bcnet.explain.cases import locate_index, read_index
 from bcnet.modelfile import SHIPPED_FOLDER, list_shipped, locate_model
 
 LARGEST_BYTES = 5 * 1024**2
@@ -34,7 +35,9 @@ def test_list_shipped_names_every_model_of_the_folder():
 
 
 def test_shipped_model_is_small(name):
-    assert Path(locate_model(name)).stat().st_size <= LARGEST_BYTES
+    path = Path(locate_model(name))
+    both = (path, locate_index(path))
+    assert sum(file.stat().st_size for file in both) <= LARGEST_BYTES
 
 
 def test_shipped_model_answers_as_plain_keras_does(name, classifier, images):
@@ -47,6 +50,15 @@ def test_shipped_model_explains_a_picture(classifier, images):
     heatmap = classifier.explain(images[0])
     assert heatmap.shape == classifier.image_size
     assert np.isfinite(heatmap).all()
+
+
+def test_shipped_model_knows_its_training_pictures(classifier, images):
+    cases = read_index(locate_index(classifier.path))
+    assert len(cases.paths) == classifier.card["samples"]["train"]["n_images"]
+    assert not any(os.path.isabs(path) for path in cases.paths)
+    found = classifier.similar_cases(images[0], k=3)
+    assert set(found["path"]) <= set(cases.paths)
+    assert found["distance"].between(0, 2).all()
 
 
 def test_shipped_model_was_trained_on_data_in_the_public_domain(classifier):

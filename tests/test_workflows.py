@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import resource
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -165,7 +164,7 @@ def test_train_resumed_equals_an_uninterrupted_run(resumed, classifier):
 
 def test_train_removes_its_own_leftovers_and_no_one_elses(resumed):
     names = {path.name for path in resumed[0].iterdir()}
-    assert names == {"run.keras", ".run-2-0123abcd.state"}
+    assert names == {"run.keras", "run.cases.npz", ".run-2-0123abcd.state"}
 
 
 @pytest.mark.parametrize(
@@ -494,21 +493,6 @@ def test_predict_writes_the_table_it_returns(classifier, simulated_folder, tmp_p
     written = pd.read_csv(tmp_path / "new" / "p.csv")
     assert list(written.columns) == ["path", "probability", "label", "status"]
     np.testing.assert_allclose(written["probability"], table["probability"], rtol=1e-6)
-
-
-def test_explain_writes_one_overlay_per_readable_picture(classifier, simulated_folder, tmp_path):
-    one = sorted((simulated_folder / "benign").iterdir())[0]
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        shutil.copy(one, tmp_path / folder / "x.png")
-    (tmp_path / "bad.png").write_bytes(b"")
-    inputs = [str(tmp_path / name) for name in ("a", "b", "bad.png")]
-    table = workflows.explain(classifier, inputs, tmp_path / "out", raw=True)
-    assert table["overlay"].tolist()[:2] == ["x.png.png", "x.png-2.png"]
-    assert table["overlay"].isna().tolist() == [False, False, True]
-    assert len(list((tmp_path / "out").iterdir())) == 4
-    assert read_image(tmp_path / "out" / "x.png-2.png").shape == (48, 48, 3)
-    assert np.load(tmp_path / "out" / "x.png.npy").shape == (48, 48)
 
 
 def test_audit_writes_the_report_it_returns(simulated, tmp_path):

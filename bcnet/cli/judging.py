@@ -4,7 +4,7 @@ import sys
 
 from bcnet.cli.options import add_command, add_data, add_json, parse_file, read_data, write_json
 from bcnet.cli.startup import import_workflows, load_classifier
-from bcnet.config import CLASS_NAMES, PRECISIONS, SPLITS
+from bcnet.config import CLASS_NAMES, HEATMAP_METHODS, PRECISIONS, SPLITS
 
 
 def add_commands(commands) -> None:
@@ -97,25 +97,40 @@ def _add_explain(commands):
         commands,
         "explain",
         _run_explain,
-        "show where in each picture the evidence lies (Grad-CAM)",
-        "bcnet explain models/mine.keras pictures/ --output heatmaps/",
+        "show where in each picture the evidence lies, and whether that map can be trusted",
+        "bcnet explain models/mine.keras pictures/ --output heatmaps/ --sheet",
     )
     command.add_argument("model", metavar="MODEL", help="a .keras file")
     command.add_argument("paths", nargs="+", metavar="PATH", help="pictures or folders")
-    command.add_argument("--output", required=True, metavar="DIR", help="folder of overlays")
-    command.add_argument("--class", dest="class_name", choices=CLASS_NAMES, default=CLASS_NAMES[1])
-    command.add_argument("--raw", action="store_true", help="also write each map as .npy")
+    command.add_argument(
+        "--output", required=True, metavar="DIR", help="for overlays and explanations.csv"
+    )
+    command.add_argument("--method", choices=HEATMAP_METHODS, help=f"({HEATMAP_METHODS[0]})")
+    command.add_argument("--class", dest="class_name", choices=CLASS_NAMES, help="(malignant)")
+    command.add_argument("--precision", choices=PRECISIONS, help="(float32)")
+    command.add_argument("--opacity", type=float, metavar="SHARE", help="of the hottest place")
+    command.add_argument("--sheet", action="store_true", help="also write contact sheets")
+    command.add_argument("--masks", metavar="DIR", help="measure maps by the masks named alike")
+    command.add_argument(
+        "--raw", choices=["npy", "tiff"], help="also write each map; tiff: 16 bit, 65535 = 1"
+    )
 
 
 def _run_explain(options):
     classifier = load_classifier(options.model)
-    table = import_workflows().explain(
+    workflows = import_workflows()
+    from bcnet.workflows.explaining import count_verdicts
+
+    names = ("method", "class_name", "precision", "opacity", "sheet", "masks", "raw")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    table = workflows.explain(
         classifier,
         options.paths,
         options.output,
-        class_name=options.class_name,
-        raw=options.raw,
+        workflows.ExplainOptions(**given),
         progress=True,
     )
     _count_unread(table)
-    print(f"{options.output}: {int(table['overlay'].notna().sum())} overlays")
+    count = int(table["overlay"].notna().sum())
+    told = count_verdicts(table) or "no verdict"
+    print(f"{options.output}: {count:,} overlay{'s' * (count != 1)} ({told})")

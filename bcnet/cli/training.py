@@ -1,5 +1,7 @@
 """Commands that train networks: one, several in turn to judge them, or many to choose."""
 
+import argparse
+
 from bcnet.cli.options import (
     add_command,
     add_data,
@@ -36,6 +38,12 @@ def _add_train(commands):
     _add_division(command)
     command.add_argument("--resume", action="store_true", help="go on from a run cut off")
     command.add_argument("--tensorboard", metavar="DIR", help="also log there, for TensorBoard")
+    command.add_argument(
+        "--cases",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="write NAME.cases.npz too, for similar cases; it names patients, unlike the model",
+    )
     add_training(command)
 
 
@@ -58,6 +66,7 @@ def _run_train(options):
         split=options.split,
         resume=options.resume,
         log_folder=options.tensorboard,
+        cases=options.cases,
         progress=True,
     )
     metrics = classifier.card["metrics"]

@@ -244,6 +244,41 @@ def bound_roc(y_true, y_prob, *, patients=None, draws=2000, seed=0):
     return rates, low, high
 
 
+def bound_mean(values, *, patients=None, draws=2000, seed=0):
+    """Average a measure of pictures, with the interval of the bootstrap of `evaluate`.
+
+    Args:
+        values: A finite number for each picture, shape `(n_images,)`.
+        patients: One key per picture, shape `(n_images,)`; None draws pictures.
+        draws: Number of bootstrap draws.
+        seed: Same seed, same interval.
+
+    Returns:
+        `{"value", "low", "high"}` as in `evaluate`: the mean over pictures, and its 95 %
+        percentile interval; None for the ends where there is only one patient to draw.
+
+    Raises:
+        ValueError: An argument is empty, of another length, or a value is not finite.
+
+    Example:
+        >>> bound_mean([1, 3, 8], patients=["anna", "anna", "bea"])
+        {'value': 4.0, 'low': 2.0, 'high': 8.0}
+    """
+    _check_numbers(0, draws)
+    values = _check_vector("values", values)
+    if not np.isfinite(values).all():
+        raise ValueError(f"`values` must be finite. Received: {values[~np.isfinite(values)][0]}")
+    groups = np.arange(len(values))
+    if patients is not None:
+        _, groups = _number_patients(patients, len(values))
+    means = [
+        weights @ values / weights.sum(axis=1) for weights in _draw_weights(groups, draws, seed)
+    ]
+    is_bound = groups.max() > 0
+    ends = _bound(np.concatenate(means)) if is_bound else {"low": None, "high": None}
+    return {"value": float(values.mean()), **ends}
+
+
 def format_metrics(result):
     """Format the result of `evaluate` as a table for the terminal.
 

@@ -4,14 +4,19 @@ What belongs here knows how models are put together: nested, sequential, one uni
 precision. What is made of a layer's output and its logit – which map – belongs to `heatmaps`.
 
 A model is opened once. Models nested in it are laid out as one flat graph of the same layers,
-weights shared, so that predictions stay what they are and later training is seen.
+weights shared, so that predictions stay what they are and later training is seen. Where a model
+averages over turned pictures, each layer is called once for each turn: what all its calls give
+counts, turned back.
 """
 
+import itertools
 import threading
 import weakref
+from functools import partial
 from typing import NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers
 
@@ -22,11 +27,15 @@ CONVOLUTIONS = (
     layers.SeparableConv2D,
 )
 
+# `keras.ops.flip` and `keras.ops.transpose`, as they stand in a graph.
+TURNS = ("Flip", "Transpose")
+
 
 class _FlatModel(NamedTuple):
     input: keras.KerasTensor
     output: keras.KerasTensor
-    outputs: dict  # layer -> its output tensor, in the order they are computed
+    score_from: keras.KerasTensor  # what the logit is read from
+    outputs: dict  # layer -> what each of its calls gives, in the order they are computed
     compiled: dict  # what was compiled for -> the function
 
 
@@ -56,10 +65,35 @@ def find_last_convolution(model):
         >>> find_last_convolution(build_cnn((64, 64))).name
         'conv3'
     """
-    for layer, output in reversed(_open(model).outputs.items()):
-        if isinstance(layer, CONVOLUTIONS) and tuple(output.shape[1:3]) != (1, 1):
-            return layer
-    raise ValueError(f"`model` must have a convolution to be explained. Received: {model.name}")
+    return find_last_convolutions(model)[-1]
+
+
+def find_last_convolutions(model):
+    """Find the last convolution of each member, where a model averages several.
+
+    These are the convolutions that no other follows and whose outputs have one shape, so that
+    their channels can be laid side by side.
+
+    Args:
+        model: A functional or sequential `keras.Model`.
+
+    Returns:
+        Layers; the last is `find_last_convolution(model)`.
+
+    Raises:
+        ValueError: If there is none.
+
+    Example:
+        >>> pair = average_members([build_cnn((64, 64)), build_cnn((64, 64))])
+        >>> sorted(layer.name for layer in find_last_convolutions(pair))
+        ['member1_conv3', 'member2_conv3']
+    """
+    flat = _open(model)
+    last = _find_last(flat, flat.output, _is_spatial_convolution)
+    if not last:
+        raise ValueError(f"`model` must have a convolution to be explained. Received: {model.name}")
+    shape = flat.outputs[last[-1]][0].shape
+    return [layer for layer in last if flat.outputs[layer][0].shape == shape]
 
 
 def find_layer(model, layer=None):
@@ -82,7 +116,7 @@ def find_layer(model, layer=None):
     if layer is None:
         return find_last_convolution(model)
     outputs = _open(model).outputs
-    spatial = [known for known, output in outputs.items() if len(output.shape) == 4]
+    spatial = [known for known, (output, *_) in outputs.items() if len(output.shape) == 4]
     for known in reversed(spatial):
         if layer is known or layer == known.name:
             return known
@@ -93,54 +127,104 @@ def find_layer(model, layer=None):
     )
 
 
-def compile_map(model, layer, compute, *, positive_unit=1):
-    """Compile one forward pass that gives predictions and a map.
+def compile_pass(model, compute, *, layers=(), positive_unit=1):
+    """Compile one forward pass that gives predictions and something computed along with them.
 
-    Compiled once per model, layer, `compute` and unit, and kept as long as the model lives.
+    Compiled once per model, `compute`, layers and unit, and kept as long as the model lives.
 
     Args:
         model: A functional or sequential `keras.Model` with one input and one output.
-        layer: A layer of it, from `find_layer`.
-        compute: Function of `(score, activations)`, float32 `(n,)` and the layer's output
-            `(n, h, w, channels)`, giving maps `(n, h, w)`. It runs where TensorFlow builds a
-            graph, so `tf.gradients` works in it.
+        compute: Function of `(score, activations, join)`: float32 `(n,)`; a list with what each
+            call of each layer gives, `(n, h, w, channels)`, one call for each way that the model
+            turns its pictures; and what makes one float32 tensor of such a list, turned back and
+            channels side by side. It gives a tensor, and runs where TensorFlow builds a graph, so
+            that `tf.gradients` works in it.
+        layers: Layers of the model, from `find_layer`; without any, the pictures themselves stand
+            in the list.
         positive_unit: The output unit that stands for malignant, 0 or 1.
 
     Returns:
         A function of `(images, sign)`: a batch as the model takes it, and 1.0 for malignant or
-        −1.0 for benign, by which the logit is multiplied. It gives tensors `(predictions, maps)`,
-        float32 `(n, units)` and `(n, h, w)`.
+        −1.0 for benign, by which the logit is multiplied to give the score. It gives tensors
+        `(predictions, computed)`, both float32, the first `(n, units)`.
 
     Raises:
         ValueError: If the model does not end in one unit or two.
 
     Example:
         >>> model = build_cnn((64, 64))
-        >>> run = compile_map(model, model.get_layer("conv3"), lambda _, x: x[..., 0])
+        >>> run = compile_pass(model, lambda _, x, join: join(x), layers=[model.get_layer("conv3")])
         >>> run(np.zeros((5, 64, 64, 3)), 1.0)[1].shape
-        TensorShape([5, 16, 16])
+        TensorShape([5, 16, 16, 64])
     """
     with _building:
         flat = _open(model)
-        key = (layer, compute, positive_unit)
+        key = (compute, tuple(layers), positive_unit)
         if key not in flat.compiled:
-            flat.compiled[key] = _compile(flat, layer, compute, positive_unit)
+            flat.compiled[key] = _compile(flat, *key)
         return flat.compiled[key]
 
 
-def _compile(flat, layer, compute, positive_unit):
-    ends = [output for layer, output in flat.outputs.items() if layer.name == "logit"]
-    score_from = ends[-1] if ends else flat.output  # our own tail: before its calibration
-    probe = keras.Model(flat.input, [flat.outputs[layer], score_from, flat.output])
+def compile_features(model):
+    """Compile one forward pass that gives what the last dense layer sees of each picture.
+
+    Args:
+        model: As for `compile_pass`.
+
+    Returns:
+        A function of a batch as the model takes it, giving a float32 tensor `(n, d)`. Where a
+        model averages over turned pictures, so are the features; those of several members stand
+        side by side. The last layer makes of them what the model answers.
+
+    Raises:
+        ValueError: If there is no dense layer.
+
+    Example:
+        >>> compile_features(build_cnn((64, 64), dense=8))(np.zeros((5, 64, 64, 3))).shape
+        TensorShape([5, 8])
+    """
+    with _building:
+        flat = _open(model)
+        if "features" not in flat.compiled:
+            flat.compiled["features"] = _compile_features(flat, model.name)
+        return flat.compiled["features"]
+
+
+def _compile_features(flat, name):
+    heads = _find_last(flat, flat.score_from, lambda layer, _: isinstance(layer, layers.Dense))
+    if not heads:
+        raise ValueError(f"`model` must have a dense layer to give features. Received: {name}")
+    calls = [flat.outputs[head] for head in heads]
+    probe = keras.Model(flat.input, [_list_inputs(call)[0] for member in calls for call in member])
+
+    def run(images):
+        seen = iter(tf.nest.flatten(probe(images, training=False)))
+        members = [[next(seen) for _ in member] for member in calls]
+        return _join_channels(tf.reduce_mean(views, axis=0) for views in members)
+
+    picture = tf.TensorSpec(flat.input.shape, "float32")
+    graph = tf.function(run, autograph=False).get_concrete_function(picture)
+    return lambda images: graph(tf.cast(images, "float32"))
+
+
+def _compile(flat, compute, layers, positive_unit):
+    places = [call for layer in layers for call in flat.outputs[layer]] or [flat.input]
+    probe = keras.Model(flat.input, [*places, flat.score_from, flat.output])
+    turns = [_find_turns(place) for place in places]
+
+    def join(tensors):
+        return _join_channels(map(_turn_back, tensors, turns))
 
     def run(images, sign):
-        activations, ending, predictions = probe(images, training=False)
+        *activations, ending, predictions = probe(images, training=False)
         score = sign * _read_logit(ending, positive_unit)
-        return tf.cast(predictions, "float32"), tf.cast(compute(score, activations), "float32")
+        return tf.cast(predictions, "float32"), compute(score, activations, join)
 
-    picture = tf.TensorSpec(flat.input.shape, flat.input.dtype)
-    graph = tf.function(run).get_concrete_function(picture, tf.TensorSpec((), "float32"))
-    return lambda images, sign: graph(tf.cast(images, picture.dtype), tf.constant(sign))
+    picture = tf.TensorSpec(flat.input.shape, "float32")
+    graph = tf.function(run, autograph=False).get_concrete_function(
+        picture, tf.TensorSpec((), "float32")
+    )
+    return lambda images, sign: graph(tf.cast(images, "float32"), tf.constant(sign))
 
 
 def _read_logit(ending, positive_unit):
@@ -186,22 +270,121 @@ def _check_model(model):
 
 
 def _flatten(model):
-    outputs = {}
+    outputs, twins = {}, {}
 
     def call(operation, *args, **kwargs):
-        if isinstance(operation, keras.Model):
-            return operation.call(*args, **kwargs)  # its layers join the graph in its place
+        if _has_graph(operation):
+            return lay_out(operation, args[0])  # its layers join the graph in its place
+        if operation not in twins:
+            twins[operation] = _rename(operation, taken=[twin.name for twin in twins.values()])
+        operation = twins[operation]
         result = operation(*args, **kwargs)
         if isinstance(operation, layers.Layer) and isinstance(result, keras.KerasTensor):
-            outputs[operation] = result
+            outputs.setdefault(operation, []).append(result)
         return result
 
-    flat = keras.Model(model.inputs[0], model.outputs[0])  # a copy makes no second optimizer
-    is_nested = True
-    while is_nested:  # each round lays out one level
-        is_nested = any(isinstance(layer, keras.Model) for layer in flat.layers)
-        outputs.clear()
-        flat = keras.models.clone_model(
-            flat, clone_function=lambda layer: layer, call_function=call
-        )
-    return _FlatModel(flat.inputs[0], flat.outputs[0], outputs, {})
+    def lay_out(nested, inputs):
+        graph = getattr(nested, "_functional", nested)  # of a sequential model
+        return graph._run_through_graph(inputs, operation_fn=lambda x: partial(call, x))
+
+    # Whole numbers have no gradient; what takes them gives the same for 7 and 7.0.
+    image = keras.Input(batch_shape=model.inputs[0].shape, dtype="float32")
+    (output,) = tf.nest.flatten(lay_out(model, image))
+    return _FlatModel(image, output, _pass_over_calibration(output), outputs, {})
+
+
+def _has_graph(operation):
+    return isinstance(operation, keras.Model) and bool(getattr(operation, "inputs", None))
+
+
+def _rename(operation, taken):
+    """The operation, or a twin that shares all but its name, where another has the same name.
+
+    Two nested models may both have a layer `conv1`; one graph may not.
+    """
+    if operation.name not in taken:
+        return operation
+    twin = object.__new__(type(operation))
+    twin.__dict__.update(vars(operation))
+    number = next(n for n in itertools.count(2) if f"{operation.name}_{n}" not in taken)
+    vars(twin).update(name=f"{operation.name}_{number}", _inbound_nodes=[], _outbound_nodes=[])
+    return twin
+
+
+def _pass_over_calibration(output):
+    """The logit of a network with our own tail; any other's output as it is."""
+    tensor = output
+    for name in ("probability", "calibration"):
+        if _get_operation(tensor).name != name:
+            return output
+        (tensor,) = _list_inputs(tensor)
+    return tensor
+
+
+def _is_spatial_convolution(layer, output):
+    return isinstance(layer, CONVOLUTIONS) and tuple(output.shape[1:3]) != (1, 1)
+
+
+def _find_last(flat, end, is_wanted):
+    """The wanted layers that lead to a tensor with no other of them between."""
+    leading = set(map(_get_operation, _walk_back(end)))
+    wanted = [
+        layer
+        for layer, (output, *_) in flat.outputs.items()
+        if layer in leading and is_wanted(layer, output)
+    ]
+    followed = set()
+    for layer in wanted:
+        for before in _list_inputs(flat.outputs[layer][0]):
+            followed.update(map(_get_operation, _walk_back(before)))
+    return [layer for layer in wanted if layer not in followed]
+
+
+def _walk_back(tensor):
+    """Yield a tensor and those it was computed from."""
+    waiting, seen = [tensor], set()
+    while waiting:
+        tensor = waiting.pop()
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            yield tensor
+            waiting += _list_inputs(tensor)
+
+
+def _list_inputs(tensor):
+    """The tensors that the call which gave this one was made with."""
+    operation, node, _ = tensor._keras_history
+    return operation._inbound_nodes[node].input_tensors
+
+
+def _find_turns(tensor):
+    """The operations that turned the picture itself on the way to a tensor, the last first."""
+    return max(map(_list_turns, _walk_back(tensor)), key=len)
+
+
+def _list_turns(tensor):
+    """The operations between the picture and a tensor if all are turns, the last first; else []."""
+    turns = []
+    while type(_get_operation(tensor)).__name__ in TURNS:
+        turns.append(_get_operation(tensor))
+        tensor = _list_inputs(tensor)[0]
+    return turns if isinstance(_get_operation(tensor), layers.InputLayer) else []
+
+
+def _turn_back(tensor, turns):
+    for turn in turns:
+        if hasattr(turn, "axes"):
+            is_swap = tuple(turn.axes or ()) == (0, 2, 1, 3)
+            tensor = tf.transpose(tensor, (0, 2, 1, 3)) if is_swap else tensor
+        else:  # flipped channels are another order of the colours, not another view
+            axes = [] if turn.axis is None else np.atleast_1d(turn.axis) % 4
+            tensor = tf.reverse(tensor, [axis for axis in axes if axis in (1, 2)])
+    return tensor
+
+
+def _join_channels(tensors):
+    return tf.concat([tf.cast(tensor, "float32") for tensor in tensors], axis=-1)
+
+
+def _get_operation(tensor):
+    return tensor._keras_history.operation

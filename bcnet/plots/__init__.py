@@ -14,19 +14,23 @@ from bcnet.plots.answers import (
     plot_roc,
     plot_score_histogram,
 )
-from bcnet.plots.pictures import plot_cases, plot_images, plot_overlay
+from bcnet.plots.explanations import Panel, plot_methods, plot_overlay, plot_sheet
+from bcnet.plots.pictures import plot_cases, plot_images
 from bcnet.plots.style import save_figure
 from bcnet.plots.training import plot_history, plot_tuning
 
 __all__ = [
+    "Panel",
     "plot_cases",
     "plot_confusion_matrix",
     "plot_history",
     "plot_images",
+    "plot_methods",
     "plot_overlay",
     "plot_precision_recall",
     "plot_roc",
     "plot_score_histogram",
+    "plot_sheet",
     "plot_tuning",
     "save_figure",
 ]

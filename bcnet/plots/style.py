@@ -7,6 +7,7 @@ import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+from matplotlib.font_manager import FontProperties, findfont, get_font
 
 from bcnet.atomic import replace_file
 from bcnet.config import CLASS_NAMES
@@ -16,10 +17,13 @@ CLASS_COLOURS = ("#0072B2", "#D55E00")
 MODEL_COLOUR = "#009E73"
 INK, GREY, PALE = "#222222", "#767676", "#E4E4E4"
 
+# Behind white letters: no colour of a class or a map, so that it reads as a word of caution only.
+WARNING = "#000000"
+
 POSITIVE = f"{CLASS_NAMES[1]} = positive"
 
 
-def save_figure(figure_or_ax, path):
+def save_figure(figure_or_ax, path, *, quick=False):
     """Save a figure and close it, whole or not at all.
 
     Written beside its place and then moved there, so a full disk or a kill leaves what was there
@@ -28,6 +32,8 @@ def save_figure(figure_or_ax, path):
     Args:
         figure_or_ax: A figure, or an axes of it.
         path: The file; its suffix is the format (`.png`, `.svg`, `.pdf`). Folders are made.
+        quick: For thousands of PNGs: the paper is not fitted to what is drawn, for which it is
+            drawn twice, and little compressed.
 
     Returns:
         The path.
@@ -46,7 +52,8 @@ def save_figure(figure_or_ax, path):
     try:
         with replace_file(path) as temporary:
             kind = path.suffix[1:] or "png"
-            figure.savefig(temporary, format=kind, dpi=150, facecolor="white", bbox_inches="tight")
+            how = {"pil_kwargs": {"compress_level": 1}} if quick else {"bbox_inches": "tight"}
+            figure.savefig(temporary, format=kind, dpi=150, facecolor="white", **how)
     finally:
         plt.close(figure)
     return path
@@ -78,7 +85,7 @@ def tidy_axes(ax):
     ax.set_axisbelow(True)
 
 
-def head_axes(ax, title, *facts):
+def head_axes(ax, title, *facts, warning=""):
     """Title the axes, with the facts that are known in quieter lines below.
 
     Args:
@@ -86,12 +93,22 @@ def head_axes(ax, title, *facts):
         title: The title.
         facts: Words a reader needs, such as n and the positive class; None for one that is not
             known.
+        warning: What forbids to take the figure at its word; stands out between title and facts.
+
+    Returns:
+        How far all this reaches above the axes, in inches.
     """
     lines = _join_facts(facts, 58)
-    ax.set_title(title, loc="left", color=INK, fontweight="bold", pad=8 + 14 * len(lines))
+    above = 7 + 14 * len(lines)
+    place = {"xycoords": "axes fraction", "textcoords": "offset points", "parse_math": False}
     if lines:
-        place = {"xycoords": "axes fraction", "xytext": (0, 7), "textcoords": "offset points"}
-        ax.annotate("\n".join(lines), (0, 1), **place, color=GREY, fontsize=9)
+        ax.annotate("\n".join(lines), (0, 1), **place, xytext=(0, 7), color=GREY, fontsize=9)
+    if warning:
+        style = {"color": "white", "backgroundcolor": WARNING, "fontweight": "bold"}
+        ax.annotate(warning, (0, 1), **place, xytext=(4, above + 4), **style, fontsize=9)
+        above += 20
+    ax.set_title(title, loc="left", color=INK, fontweight="bold", pad=above + 1)
+    return (above + 16) / 72  # points to an inch, and the title's own
 
 
 def head_figure(figure, title, *facts):
@@ -104,13 +121,31 @@ def head_figure(figure, title, *facts):
     """
     lines = _join_facts(facts, 110)
     figure.suptitle(title, x=0.01, ha="left", color=INK, fontweight="bold")
-    figure.supxlabel("\n".join(lines), x=0.01, ha="left", color=GREY, fontsize=9)
+    figure.supxlabel("\n".join(lines), x=0.01, ha="left", color=GREY, fontsize=9, parse_math=False)
+
+
+def replace_unknown(text):
+    """Replace characters that the font lacks, of which Matplotlib would warn at each drawing.
+
+    Args:
+        text: Words from outside, such as a file's name.
+
+    Returns:
+        The text, with □ for each of them.
+
+    Example:
+        >>> replace_unknown("Müller 乳.png")
+        'Müller □.png'
+    """
+    known = get_font(findfont(FontProperties())).get_charmap()
+    return "".join(each if each.isspace() or ord(each) in known else "□" for each in text)
 
 
 def _join_facts(facts, width):
     """Join facts to lines of some width in characters; only one longer than that is broken."""
     lines = []
-    for part in (part for fact in facts if fact for part in textwrap.wrap(fact, width)):
+    facts = [replace_unknown(fact) for fact in facts if fact]
+    for part in (part for fact in facts for part in textwrap.wrap(fact, width)):
         if lines and len(lines[-1]) + len(part) + 3 <= width:
             lines[-1] += f" · {part}"
         else:

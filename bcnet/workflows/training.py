@@ -22,6 +22,7 @@ from bcnet.evaluate.metrics import THRESHOLD_RULE, choose_threshold, evaluate
 from bcnet.modelfile import locate_model
 from bcnet.models import BACKBONES
 from bcnet.workflows.ancestry import ANCESTORS, describe_parent, require_unseen
+from bcnet.workflows.cases import index_training
 from bcnet.workflows.fitting import fit_network
 from bcnet.workflows.samples import (
     Pictures,
@@ -52,6 +53,7 @@ def train(
     split: str | os.PathLike | None = None,
     resume: bool = False,
     log_folder: str | os.PathLike | None = None,
+    cases: bool = True,
     progress: bool = False,
 ) -> Classifier:
     """Train a network on some patients, choose on others, judge once on the rest, and save it.
@@ -63,6 +65,8 @@ def train(
         split: CSV that says which picture stands where, instead.
         resume: go on from a run that was cut off; without one, start anew.
         log_folder: where to log for TensorBoard, which must be installed.
+        cases: also write `NAME.cases.npz` beside the model, by which `similar_cases` finds
+            training pictures. It names patients and files: treat it like the data.
         progress: show bars.
 
     Returns:
@@ -103,6 +107,8 @@ def train(
     classifier.save(output)
     for leftover in (*_find_states(output), *_find_partials(output)):
         leftover.unlink()
+    if cases:
+        index_training(classifier, pictures, output, progress=progress)
     return classifier
 
 
@@ -293,9 +299,12 @@ def _find_states(output):
 
 
 def _find_partials(output):
-    """Find what a kill in the midst of writing the model or a state has left."""
+    """Find what a kill in the midst of writing the model, its cases or a state has left."""
     return _find_beside(
-        output, f".{{stem}}-{DIGITS}.partial.keras", f"..{{stem}}-{DIGITS}-{DIGITS}.partial.state*"
+        output,
+        f".{{stem}}-{DIGITS}.partial.keras",
+        f".{{stem}}.cases-{DIGITS}.partial.npz",
+        f"..{{stem}}-{DIGITS}-{DIGITS}.partial.state*",
     )
 
 
