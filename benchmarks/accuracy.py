@@ -14,10 +14,10 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-from ledger import Ledger, RunFailed, format_cells, format_header, read_count
+from ledger import Ledger, RunFailed, format_cells, format_header, read_count, read_weights
 
 from bcnet.cli.startup import import_workflows
-from bcnet.config import NETWORKS, Config
+from bcnet.config import Config
 from bcnet.evaluate.metrics import format_estimate
 
 # Where each data set lies below the root; the simulated one is drawn when it is needed.
@@ -254,7 +254,7 @@ def parse_arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--weights",
         nargs="+",
-        type=_read_pair,
+        type=read_weights,
         default=[],
         metavar="NETWORK=FILE",
         help="the recipes' ImageNet weights, such as mobilenet=FILE, instead of a download",
@@ -262,13 +262,6 @@ def parse_arguments(words: Sequence[str] | None) -> argparse.Namespace:
     arguments = parser.parse_args(words)
     arguments.weights = dict(arguments.weights)
     return arguments
-
-
-def _read_pair(text):
-    network, separator, file = text.partition("=")
-    if not (separator and file and network in NETWORKS):
-        raise argparse.ArgumentTypeError(f"must be NETWORK=FILE. Received: {text}")
-    return network, file
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -15,6 +15,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from bcnet.atomic import write_text
+from bcnet.config import NETWORKS
 
 
 class RunFailed(RuntimeError):
@@ -140,3 +141,11 @@ def read_count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number above 0. Received: {text}")
     return int(text)
+
+
+def read_weights(text: str) -> tuple[str, str]:
+    """Read NETWORK=FILE from the command line."""
+    network, separator, file = text.partition("=")
+    if not (separator and file and network in NETWORKS):
+        raise argparse.ArgumentTypeError(f"must be NETWORK=FILE. Received: {text}")
+    return network, file

@@ -13,12 +13,22 @@ from keras import layers
 from bcnet.explain.graph import (
     compile_features,
     compile_pass,
+    find_explained_layers,
     find_last_convolution,
     find_last_convolutions,
     find_layer,
 )
 from bcnet.explain.heatmaps import METHODS, explain_batch
-from bcnet.models import average_members, build_cnn, list_turns, with_precision
+from bcnet.models import (
+    average_members,
+    build_cnn,
+    build_densenet121,
+    build_mobilenet,
+    build_resnet50,
+    build_vgg16,
+    list_turns,
+    with_precision,
+)
 
 SIZE = (8, 8, 3)
 
@@ -266,6 +276,37 @@ def test_find_last_convolutions_passes_over_a_shortcut():
     x = layers.Add()([x, layers.Conv2D(3, 3, padding="same", name="second")(x)])
     model = keras.Model(image, layers.Dense(1)(layers.GlobalAveragePooling2D()(x)))
     assert [layer.name for layer in find_last_convolutions(model)] == ["second"]
+
+
+@pytest.mark.parametrize(
+    ("build", "expected"),
+    [
+        (build_cnn, "conv3"),  # activated by itself; the normalisation behind it is another matter
+        (build_vgg16, "block5_conv3"),
+        (build_mobilenet, "conv_pw_13_relu"),
+        (build_resnet50, "conv5_block3_out"),  # behind the shortcut
+        (build_densenet121, "relu"),  # behind the concatenation with earlier features
+    ],
+)
+def test_find_explained_layers_finds_the_activation(build, expected):
+    model = build((64, 64)) if build is build_cnn else build((64, 64), weights=None)
+    assert [layer.name for layer in find_explained_layers(model)] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        (lambda x: x, "conv"),
+        (lambda x: layers.ReLU(name="relu")(layers.MaxPooling2D()(x)), "conv"),  # other places
+        (lambda x: layers.ReLU(name="relu")(layers.BatchNormalization()(x)), "relu"),
+        (lambda x: layers.Add()([layers.ReLU(name="one")(x), layers.ReLU(name="two")(x)]), "conv"),
+    ],
+)
+def test_find_explained_layers_stops_where_places_change_or_ways_part(end, expected):
+    image = keras.Input(SIZE)
+    x = end(layers.Conv2D(3, 3, name="conv")(image))
+    model = keras.Model(image, layers.Dense(1)(layers.GlobalAveragePooling2D()(x)))
+    assert [layer.name for layer in find_explained_layers(model)] == [expected]
 
 
 def test_find_last_convolutions_takes_one_of_unlike_branches():

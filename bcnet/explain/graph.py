@@ -20,11 +20,21 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
+from bcnet.explain.geometry import Axis, flip_axis, follow_layer
+
 CONVOLUTIONS = (
     layers.Conv2D,
     layers.Conv2DTranspose,
     layers.DepthwiseConv2D,
     layers.SeparableConv2D,
+)
+
+ACTIVATIONS = (
+    layers.Activation,
+    layers.ReLU,
+    layers.LeakyReLU,
+    layers.PReLU,
+    layers.ELU,
 )
 
 # `keras.ops.flip` and `keras.ops.transpose`, as they stand in a graph.
@@ -96,6 +106,30 @@ def find_last_convolutions(model):
     return [layer for layer in last if flat.outputs[layer][0].shape == shape]
 
 
+def find_explained_layers(model):
+    """Find what is explained by default: the last convolution of each member, once activated.
+
+    What a convolution gives before its normalisation has an offset that means nothing, so maps of
+    it point anywhere. Where it has no activation of its own, the one that follows is taken, behind
+    normalisation, shortcut or concatenation, as long as the places stay the same.
+
+    Args:
+        model: As for `find_last_convolution`.
+
+    Returns:
+        Layers, as `find_last_convolutions`.
+
+    Raises:
+        ValueError: If there is no convolution.
+
+    Example:
+        >>> [layer.name for layer in find_explained_layers(build_mobilenet((64, 64)))]
+        ['conv_pw_13_relu']
+    """
+    flat = _open(model)
+    return [_find_activated(flat, layer) for layer in find_last_convolutions(model)]
+
+
 def find_layer(model, layer=None):
     """Find a layer that gives maps, also inside nested models.
 
@@ -125,6 +159,30 @@ def find_layer(model, layer=None):
         "`layer` must be one whose output is (n, h, w, channels), such as the convolutions "
         f"{names}. Received: {layer!r}"
     )
+
+
+def locate_cells(model, chosen):
+    """Find where in the picture the cells of layers' outputs lie.
+
+    Args:
+        model: As for `compile_pass`.
+        chosen: Layers of the model, from `find_layer`, of one output size.
+
+    Returns:
+        The `geometry.Axis` of rows and that of columns, in pixels of the model's input, the mean
+        over the layers and over the ways that the model turns its pictures; None where the model
+        takes pictures of any size.
+
+    Example:
+        >>> model = build_cnn((64, 64))
+        >>> locate_cells(model, [model.get_layer("conv3")])[0]  # centres of four pixels each
+        Axis(start=1.5, step=4.0)
+    """
+    flat = _open(model)
+    if None in flat.input.shape[1:]:
+        return None
+    found = np.array([_locate(call) for layer in chosen for call in flat.outputs[layer]])
+    return [Axis(*axis) for axis in found.mean(axis=0).tolist()]
 
 
 def compile_pass(model, compute, *, layers=(), positive_unit=1):
@@ -183,24 +241,49 @@ def compile_features(model):
         >>> compile_features(build_cnn((64, 64), dense=8))(np.zeros((5, 64, 64, 3))).shape
         TensorShape([5, 8])
     """
+    compute = compile_answers(model)
+    return lambda images: compute(images)[1]
+
+
+def compile_answers(model):
+    """Compile one forward pass that gives the features of `compile_features` and the predictions.
+
+    Args:
+        model: As for `compile_pass`.
+
+    Returns:
+        A function of a batch as the model takes it, giving two float32 tensors, `(n, units)` and
+        `(n, d)`.
+
+    Raises:
+        ValueError: If there is no dense layer.
+
+    Example:
+        >>> answers, features = compile_answers(build_cnn((64, 64)))(np.zeros((5, 64, 64, 3)))
+        >>> answers.shape, len(features)
+        (TensorShape([5, 1]), 5)
+    """
     with _building:
         flat = _open(model)
-        if "features" not in flat.compiled:
-            flat.compiled["features"] = _compile_features(flat, model.name)
-        return flat.compiled["features"]
+        if "answers" not in flat.compiled:
+            flat.compiled["answers"] = _compile_answers(flat, model.name)
+        return flat.compiled["answers"]
 
 
-def _compile_features(flat, name):
+def _compile_answers(flat, name):
     heads = _find_last(flat, flat.score_from, lambda layer, _: isinstance(layer, layers.Dense))
     if not heads:
         raise ValueError(f"`model` must have a dense layer to give features. Received: {name}")
     calls = [flat.outputs[head] for head in heads]
-    probe = keras.Model(flat.input, [_list_inputs(call)[0] for member in calls for call in member])
+    seen = [_list_inputs(call)[0] for member in calls for call in member]
+    probe = keras.Model(flat.input, [flat.output, *seen])
 
     def run(images):
-        seen = iter(tf.nest.flatten(probe(images, training=False)))
-        members = [[next(seen) for _ in member] for member in calls]
-        return _join_channels(tf.reduce_mean(views, axis=0) for views in members)
+        predictions, *features = probe(images, training=False)
+        features = iter(features)
+        members = [[next(features) for _ in member] for member in calls]
+        joined = _join_channels(tf.reduce_mean(views, axis=0) for views in members)
+        return tf.cast(predictions, "float32"), joined
 
     picture = tf.TensorSpec(flat.input.shape, "float32")
     graph = tf.function(run, autograph=False).get_concrete_function(picture)
@@ -340,6 +423,25 @@ def _find_last(flat, end, is_wanted):
     return [layer for layer in wanted if layer not in followed]
 
 
+def _find_activated(flat, convolution):
+    """The layer that activates what a convolution gives; the convolution if none does."""
+    tensor = flat.outputs[convolution][0]
+    size, operation = tensor.shape[1:3], convolution
+    readers = {}
+    for read in _walk_back(flat.output):
+        for before in _list_inputs(read):
+            readers.setdefault(id(before), []).append(read)
+    while getattr(operation, "activation", None) in (None, keras.activations.linear):
+        following = readers.get(id(tensor), [])
+        if len(following) != 1 or following[0].shape[1:3] != size:
+            return convolution
+        (tensor,) = following
+        operation = _get_operation(tensor)
+        if isinstance(operation, ACTIVATIONS):
+            return operation
+    return convolution
+
+
 def _walk_back(tensor):
     """Yield a tensor and those it was computed from."""
     waiting, seen = [tensor], set()
@@ -373,13 +475,54 @@ def _list_turns(tensor):
 
 def _turn_back(tensor, turns):
     for turn in turns:
-        if hasattr(turn, "axes"):
-            is_swap = tuple(turn.axes or ()) == (0, 2, 1, 3)
-            tensor = tf.transpose(tensor, (0, 2, 1, 3)) if is_swap else tensor
-        else:  # flipped channels are another order of the colours, not another view
-            axes = [] if turn.axis is None else np.atleast_1d(turn.axis) % 4
-            tensor = tf.reverse(tensor, [axis for axis in axes if axis in (1, 2)])
+        if not hasattr(turn, "axes"):
+            tensor = tf.reverse(tensor, _list_flipped(turn))
+        elif _is_swap(turn):
+            tensor = tf.transpose(tensor, (0, 2, 1, 3))
     return tensor
+
+
+def _locate(tensor):
+    """The axes of a tensor's cells, turned back as `_turn_back` turns the tensor."""
+    way = [tensor]
+    while _list_inputs(way[-1]):
+        way.append(max(_list_inputs(way[-1]), key=_count_cells))
+    axes = [Axis(0.0, 1.0), Axis(0.0, 1.0)]
+    for before, after in itertools.pairwise(reversed(way)):
+        operation = _get_operation(after)
+        if type(operation).__name__ in TURNS:
+            axes = _turn_axes(axes, operation, before.shape)
+        else:
+            axes = follow_layer(operation, axes, before.shape[1:3], after.shape[1:3])
+    shape = tensor.shape
+    for turn in _find_turns(tensor):
+        axes = _turn_axes(axes, turn, shape)
+        shape = (shape[0], shape[2], shape[1], shape[3]) if hasattr(turn, "axes") else shape
+    return axes
+
+
+def _count_cells(tensor):
+    return int(np.prod(tensor.shape[1:3])) if len(tensor.shape) == 4 else 0
+
+
+def _turn_axes(axes, turn, shape):
+    if hasattr(turn, "axes"):
+        return axes[::-1] if _is_swap(turn) else axes
+    flipped = _list_flipped(turn)
+    return [
+        flip_axis(axis, length) if number in flipped else axis
+        for number, axis, length in zip((1, 2), axes, shape[1:3], strict=True)
+    ]
+
+
+def _is_swap(turn):
+    return tuple(turn.axes or ()) == (0, 2, 1, 3)
+
+
+def _list_flipped(turn):
+    """The axes of places that are flipped: other colours first is no other view."""
+    axes = [] if turn.axis is None else np.atleast_1d(turn.axis) % 4
+    return [axis for axis in axes if axis in (1, 2)]
 
 
 def _join_channels(tensors):

@@ -16,9 +16,9 @@ from bcnet.config import CLASS_NAMES, HEATMAP_METHODS
 from bcnet.explain import cam, probing
 from bcnet.explain.graph import (
     compile_pass,
-    find_last_convolution,
-    find_last_convolutions,
+    find_explained_layers,
     find_layer,
+    locate_cells,
 )
 from bcnet.explain.scaling import divide_by_maximum, enlarge
 
@@ -27,7 +27,6 @@ __all__ = [
     "METHODS",
     "class_activation",
     "explain_batch",
-    "find_last_convolution",
     "grad_cam",
     "grad_cam_plus_plus",
     "hires_cam",
@@ -57,8 +56,8 @@ def grad_cam(model, images, *, class_name="malignant", layer=None, positive_unit
             0–255, uint8 or float).
         class_name: The class whose evidence is shown; for "benign" the sign of the logit flips.
         layer: Name of a layer with output `(n, h, w, channels)`, or the layer itself; by default
-            `find_last_convolution(model)`, and where a model averages several members, that of
-            each, explained together.
+            the last convolution once activated, and where a model averages several members, that
+            of each, explained together (see `graph.find_explained_layers`).
         positive_unit: The output unit that stands for malignant, 0 or 1. Of one unit, 0 says
             that it gives the probability of benign.
 
@@ -271,7 +270,6 @@ def explain_batch(
     class_name="malignant",
     layer=None,
     positive_unit=1,
-    size=None,
 ):
     """Give predictions and heatmaps, from the same forward pass where a CAM method is asked for.
 
@@ -282,8 +280,6 @@ def explain_batch(
         class_name: As for `grad_cam`.
         layer: As for `grad_cam`.
         positive_unit: As for `grad_cam`.
-        size: `(height, width)` in pixels of the heatmaps, where the pictures were resized to be
-            seen; by default that of `images`.
 
     Returns:
         `(predictions, heatmaps)`: float32 `(n, units)`, what the model itself answers, and
@@ -299,7 +295,10 @@ def explain_batch(
     """
     images = np.asarray(images)
     predictions, maps = _run(method, model, images, class_name, layer, positive_unit)
-    return predictions, divide_by_maximum(enlarge(maps, size or images.shape[1:3]))
+    if method not in _PIXEL_METHODS:
+        axes = locate_cells(model, _choose_layers(model, layer))
+        maps = enlarge(maps, images.shape[1:3], axes)
+    return predictions, divide_by_maximum(maps)
 
 
 def class_activation(
@@ -355,7 +354,9 @@ def _run(method, model, images, class_name, layer, positive_unit):
     if method in _CAM_STEPS:
         ask = open_pass(_CAM_STEPS[method], layers=_choose_layers(model, layer))
     elif method == "score_cam":
-        ask = partial(probing.probe_score_cam, open_pass, _choose_layers(model, layer))
+        layers = _choose_layers(model, layer)
+        axes = locate_cells(model, layers)
+        ask = partial(probing.probe_score_cam, open_pass, layers, axes)
     elif layer is None:
         ask = partial(_PIXEL_METHODS[method], open_pass)
     else:
@@ -371,7 +372,7 @@ def _run(method, model, images, class_name, layer, positive_unit):
 
 
 def _choose_layers(model, layer):
-    return find_last_convolutions(model) if layer is None else [find_layer(model, layer)]
+    return find_explained_layers(model) if layer is None else [find_layer(model, layer)]
 
 
 def _make_cam_step(combine):

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 # The frame around a picture, as a share of its sides. Cells of padding are as wide as a network's
-# last convolution is coarse; an eighth holds them from six cells a side on.
+# last convolution is coarse: an eighth holds them where there are 12 a side, three quarters of them
+# where there are 6, and half where there are 3.
 FRAME = 1 / 8
 
 # A random map is as coarse as a heatmap: random pixels would be beaten by anything smooth.

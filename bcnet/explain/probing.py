@@ -40,12 +40,13 @@ def _take_pixel_gradients(score, images, join):
     return join([take_gradient(score, *images)])
 
 
-def probe_score_cam(open_pass, layers, images, sign):
+def probe_score_cam(open_pass, layers, axes, images, sign):
     """Weigh each channel by what it adds to the logit when only it is let through.
 
     Args:
         open_pass: `graph.compile_pass` of a model and its positive unit.
         layers: Layers of the model, whose channels are tried.
+        axes: Where their cells lie, from `graph.locate_cells`.
         images: `(n, height, width, channels)`, as the model takes them.
         sign: 1.0 for malignant, −1.0 for benign.
 
@@ -62,7 +63,7 @@ def probe_score_cam(open_pass, layers, images, sign):
     bare = score(ground + 0 * images, sign)[1].numpy()
     maps = np.zeros(channels.shape[:3], "float32")
     for channel in np.moveaxis(channels, -1, 0):  # (n, h, w)
-        mask = enlarge(_stretch(channel), images.shape[1:3])[..., None]
+        mask = enlarge(_stretch(channel), images.shape[1:3], axes)[..., None]
         gained = score(ground + (images - ground) * mask, sign)[1].numpy() - bare
         maps += gained[:, None, None] * channel
     return predictions, np.maximum(maps, 0)

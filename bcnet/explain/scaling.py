@@ -3,19 +3,19 @@
 What belongs here is arrays in, arrays out. Figures are drawn elsewhere.
 """
 
-import cv2
 import numpy as np
 
+from bcnet.explain.geometry import spread_evenly, weigh_cells
 
-def enlarge(maps, size):
-    """Resize maps bilinearly to the size of their pictures.
 
-    Cell centres are kept in place (half-pixel centres), as in the pipeline's own resize, so a
-    map lies where its evidence lay.
+def enlarge(maps, size, axes=None):
+    """Enlarge maps to the size of their pictures, linearly between the centres of their cells.
 
     Args:
         maps: float32 `(n, h, w)`.
         size: `(height, width)` in pixels.
+        axes: Where the cells of rows and of columns lie, as `graph.locate_cells` gives them; None
+            spreads them evenly, as the pipeline's own resize does.
 
     Returns:
         float32 `(n, height, width)`.
@@ -24,8 +24,10 @@ def enlarge(maps, size):
         >>> enlarge(np.array([[[0.0, 1.0]]], dtype="float32"), (1, 4))
         array([[[0.  , 0.25, 0.75, 1.  ]]], dtype=float32)
     """
-    height, width = size
-    return np.stack([cv2.resize(m, (width, height), interpolation=cv2.INTER_LINEAR) for m in maps])
+    maps = np.asarray(maps, dtype="float32")
+    axes = axes or map(spread_evenly, size, maps.shape[1:])
+    rows, columns = map(weigh_cells, axes, maps.shape[1:], size)
+    return rows @ maps @ columns.T
 
 
 def divide_by_maximum(maps):

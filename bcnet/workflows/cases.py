@@ -150,7 +150,7 @@ def _stream_features(classifier, table, part, progress):
 
 
 def _tabulate(rows, vectors):
-    names = rows[NAME_COLUMNS].assign(path=_name_pictures(rows)).reset_index(drop=True)
+    names = rows[NAME_COLUMNS].assign(path=name_pictures(rows)).reset_index(drop=True)
     if rows["dataset"].nunique() > 1:  # two may have a patient 7
         for name in ("path", "patient_id"):
             full = rows["dataset"].to_numpy() + "/" + names[name]
@@ -159,7 +159,7 @@ def _tabulate(rows, vectors):
     return pd.concat([names, features], axis="columns")
 
 
-def _name_pictures(rows):
+def name_pictures(rows):
     """Name pictures by their place in their source, and never by a folder of this machine."""
     names = relative_names(rows)
     outside = names.map(os.path.isabs)  # as a CSV may give them
