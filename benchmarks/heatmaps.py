@@ -86,12 +86,17 @@ def _end_at_logit(network):
 
 
 def list_peers(name: str) -> dict[str, Callable]:
-    """List the tools that are installed and can explain a network, by the name of their package."""
-    ways = (explain_with_tf_keras_vis, explain_with_xplique, explain_with_torch)
-    peers = dict(zip(PEERS, ways, strict=True))
-    if name != "cnn":
-        del peers["grad-cam"]  # VGG16 is not written in PyTorch here
-    return {package: make for package, make in peers.items() if find_version(package)}
+    """List the tools that are installed and can explain a network, by the name of their package.
+
+    VGG16 is not written in PyTorch here.
+    """
+    ways = {
+        "tf-keras-vis": explain_with_tf_keras_vis,
+        "xplique": explain_with_xplique,
+        "grad-cam": explain_with_torch,
+    }
+    can = [package for package in PEERS if name == "cnn" or package != "grad-cam"]
+    return {package: ways[package] for package in can if find_version(package)}
 
 
 def make_cases(name: str, network: keras.Model, images: np.ndarray, precision: str) -> list[Case]:

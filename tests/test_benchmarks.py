@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from bcnet.models import build_cnn
+
 ROOT = Path(__file__).parent.parent
 
 CASES = {
@@ -53,6 +55,11 @@ def scoring(load):
 @pytest.fixture(scope="module")
 def inference(load):
     return load("inference")
+
+
+@pytest.fixture(scope="module")
+def heatmaps(load):
+    return load("heatmaps")
 
 
 @pytest.fixture(scope="module")
@@ -282,3 +289,30 @@ def test_build_torch_network_gives_the_answers_of_keras(load):
     images = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3)).astype(np.uint8)
     expected = network.predict(images.astype("float32"), verbose=0)[:, 0]
     np.testing.assert_allclose(peers.run_torch(network, "float32")(images), expected, atol=1e-5)
+
+
+def test_heatmaps_compares_with_other_tools_and_with_predicting(heatmaps, tmp_path, monkeypatch):
+    monkeypatch.setattr(heatmaps, "list_networks", lambda side: {"cnn": make_network(side)})
+    monkeypatch.setattr(heatmaps, "PEERS", ("tf-keras-vis",))  # others may not be installed
+    monkeypatch.setattr(heatmaps, "PEER_BATCHES", (2,))
+    printed, results = run(heatmaps, tmp_path, "--image-size", 16, "--pictures", 2, "--rounds", 1)
+    assert set(results) == {
+        f"cnn_{precision}_vs_{peer}"
+        for precision in ("float32", "bfloat16")
+        for peer in ("tf-keras-vis", "prediction")
+    }
+    assert "pictures/s" in printed
+
+
+def make_network(side):
+    return build_cnn((side, side), widths=(2, 3, 4), dense=4)
+
+
+def test_choose_batch_keeps_the_faster(heatmaps, monkeypatch):
+    monkeypatch.setattr(heatmaps, "PEER_BATCHES", (1, 4))
+    asked = []
+    monkeypatch.setattr(heatmaps, "time_call", lambda call: call() or float(asked[-1] == 1))
+    explain_all = heatmaps.choose_batch(lambda images: asked.append(len(images)), np.zeros((4, 2)))
+    asked.clear()
+    explain_all()
+    assert asked == [4]

@@ -46,7 +46,7 @@ class _FlatModel(NamedTuple):
     output: keras.KerasTensor
     score_from: keras.KerasTensor  # what the logit is read from
     outputs: dict  # layer -> what each of its calls gives, in the order they are computed
-    compiled: dict  # what was compiled for -> the function
+    known: dict  # what was asked -> what was found or compiled
 
 
 # Keyed weakly by the model itself: what was made for a model goes when the model goes.
@@ -126,8 +126,11 @@ def find_explained_layers(model):
         >>> [layer.name for layer in find_explained_layers(build_mobilenet((64, 64)))]
         ['conv_pw_13_relu']
     """
-    flat = _open(model)
-    return [_find_activated(flat, layer) for layer in find_last_convolutions(model)]
+    return _remember(
+        model,
+        "explained",
+        lambda flat: [_find_activated(flat, layer) for layer in find_last_convolutions(model)],
+    )
 
 
 def find_layer(model, layer=None):
@@ -178,11 +181,7 @@ def locate_cells(model, chosen):
         >>> locate_cells(model, [model.get_layer("conv3")])[0]  # centres of four pixels each
         Axis(start=1.5, step=4.0)
     """
-    flat = _open(model)
-    if None in flat.input.shape[1:]:
-        return None
-    found = np.array([_locate(call) for layer in chosen for call in flat.outputs[layer]])
-    return [Axis(*axis) for axis in found.mean(axis=0).tolist()]
+    return _remember(model, ("cells", *chosen), lambda flat: _locate_cells(flat, chosen))
 
 
 def compile_pass(model, compute, *, layers=(), positive_unit=1):
@@ -215,12 +214,8 @@ def compile_pass(model, compute, *, layers=(), positive_unit=1):
         >>> run(np.zeros((5, 64, 64, 3)), 1.0)[1].shape
         TensorShape([5, 16, 16, 64])
     """
-    with _building:
-        flat = _open(model)
-        key = (compute, tuple(layers), positive_unit)
-        if key not in flat.compiled:
-            flat.compiled[key] = _compile(flat, *key)
-        return flat.compiled[key]
+    key = (compute, tuple(layers), positive_unit)
+    return _remember(model, key, lambda flat: _compile(flat, *key))
 
 
 def compile_features(model):
@@ -263,11 +258,7 @@ def compile_answers(model):
         >>> answers.shape, len(features)
         (TensorShape([5, 1]), 5)
     """
-    with _building:
-        flat = _open(model)
-        if "answers" not in flat.compiled:
-            flat.compiled["answers"] = _compile_answers(flat, model.name)
-        return flat.compiled["answers"]
+    return _remember(model, "answers", lambda flat: _compile_answers(flat, model.name))
 
 
 def _compile_answers(flat, name):
@@ -336,6 +327,15 @@ def _open(model):
         if model not in _flat_models:
             _flat_models[model] = _flatten(_check_model(model))
         return _flat_models[model]
+
+
+def _remember(model, key, make):
+    """What `make` makes of the open model, made once."""
+    with _building:
+        flat = _open(model)
+        if key not in flat.known:
+            flat.known[key] = make(flat)
+        return flat.known[key]
 
 
 def _check_model(model):
@@ -480,6 +480,13 @@ def _turn_back(tensor, turns):
         elif _is_swap(turn):
             tensor = tf.transpose(tensor, (0, 2, 1, 3))
     return tensor
+
+
+def _locate_cells(flat, chosen):
+    if None in flat.input.shape[1:]:
+        return None
+    found = np.array([_locate(call) for layer in chosen for call in flat.outputs[layer]])
+    return [Axis(*axis) for axis in found.mean(axis=0).tolist()]
 
 
 def _locate(tensor):

@@ -4,6 +4,7 @@ What belongs here is arrays in, arrays out. Figures are drawn elsewhere.
 """
 
 import numpy as np
+import tensorflow as tf
 
 from bcnet.explain.geometry import spread_evenly, weigh_cells
 
@@ -27,7 +28,8 @@ def enlarge(maps, size, axes=None):
     maps = np.asarray(maps, dtype="float32")
     axes = axes or map(spread_evenly, size, maps.shape[1:])
     rows, columns = map(weigh_cells, axes, maps.shape[1:], size)
-    return rows @ maps @ columns.T
+    # NumPy's own threads would wait for TensorFlow's, which still spin after a pass.
+    return tf.matmul(tf.matmul(rows, maps), columns, transpose_b=True).numpy()
 
 
 def divide_by_maximum(maps):
