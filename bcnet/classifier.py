@@ -17,9 +17,12 @@ import tensorflow as tf
 
 from bcnet.config import CLASS_NAMES, HEATMAP_METHODS, PRECISIONS
 from bcnet.data.pipeline import resize_image, stream_samples, try_read
+from bcnet.evaluate.abstention import find_referred
+from bcnet.evaluate.gate import read_gate
+from bcnet.evaluate.scaling import Scaling
 from bcnet.explain.cases import CaseIndex, check_fingerprint, locate_index, read_index
 from bcnet.explain.faithfulness import Verdict, find_background, judge_heatmaps
-from bcnet.explain.graph import compile_features
+from bcnet.explain.graph import compile_answers, compile_features
 from bcnet.explain.heatmaps import BATCH_SIZE, explain_batch
 from bcnet.explain.scaling import divide_by_maximum, enlarge
 from bcnet.explain.similar import similar_cases
@@ -50,11 +53,14 @@ class Scores(NamedTuple):
         probability: float32 `(n,)`, of malignant; NaN where the picture was not read.
         hashes: `(n,)` pixel hashes, "" where not read or not asked for.
         reasons: `(n,)`, "" or why the picture was not read.
+        familiar: bool `(n,)`, whether it is like the training pictures; all are where the card
+            has no gate.
     """
 
     probability: np.ndarray
     hashes: np.ndarray
     reasons: np.ndarray
+    familiar: np.ndarray
 
 
 class Explanation(NamedTuple):
@@ -67,6 +73,7 @@ class Explanation(NamedTuple):
         verdict: `bcnet.explain.faithfulness.Verdict`, a word and a number: whether the map can be
             trusted; None where nothing was judged.
         reason: "" or why the picture was not read.
+        familiar: whether it is like the training pictures; True where the card has no gate.
     """
 
     image: np.ndarray | None
@@ -74,6 +81,7 @@ class Explanation(NamedTuple):
     heatmap: np.ndarray | None
     verdict: Verdict | None
     reason: str = ""
+    familiar: bool = True
 
 
 class Classifier:
@@ -152,10 +160,28 @@ class Classifier:
         height, width = self.image_size
         return max(1, min(SCORING_BATCH, SCORING_PIXELS // (height * width)))
 
+    def set_scaling(self, scaling: Scaling) -> None:
+        """Set what turns logits into probabilities, in the network's own layer.
+
+        Copies of the network in other precisions are dropped; they are made again when asked for.
+
+        Args:
+            scaling: `bcnet.evaluate.scaling.Scaling`.
+        """
+        weights = [np.array([[scaling.slope]]), np.array([scaling.intercept])]
+        self.model.get_layer("calibration").set_weights(weights)
+        self._networks = {"float32": self.model}
+
     @property
     def threshold(self) -> float:
         """Probability from which a picture is called malignant."""
         return self.card["threshold"]["value"]
+
+    @property
+    def band(self) -> tuple[float, float] | None:
+        """Probabilities `(low, high)` between which a case is referred; None without a promise."""
+        entry = self.card.get("abstention") or {}
+        return (entry["low"], entry["high"]) if "low" in entry else None
 
     def predict(
         self,
@@ -177,8 +203,11 @@ class Classifier:
 
         Returns:
             One row per picture: `path` (as given, or below the folder given; `bytes[i]` and
-            `array[i]` otherwise), `probability` of malignant, `label` and `status`, which is "ok"
-            or "unreadable: reason" (probability and label are then missing).
+            `array[i]` otherwise), `probability` of malignant, `label` and `status`, the first of
+            these that holds: "unreadable: reason" (probability and label are then missing);
+            "unlike training data", where the card has a gate; "refer", where it has a band of
+            probabilities too uncertain to answer; "ok". Both were set for the card's threshold in
+            float32; with another threshold the band reaches up to the higher of the two.
 
         Raises:
             FileNotFoundError: when a path does not exist.
@@ -189,7 +218,29 @@ class Classifier:
         scores = self.score_samples(
             samples, read=read_input, precision=precision, progress=progress, hashed=False
         )
-        return tabulate(names, scores.probability, scores.reasons, threshold=threshold)
+        table = tabulate(names, scores.probability, scores.reasons, threshold=threshold)
+        return self.refer(table, scores.familiar, threshold=threshold)
+
+    def refer(
+        self, table: pd.DataFrame, familiar: np.ndarray, *, threshold: float | None = None
+    ) -> pd.DataFrame:
+        """Mark the pictures of a table that the network should not be asked about.
+
+        Args:
+            table: as `tabulate` makes it.
+            familiar: bool `(n,)`, which pictures are like the training pictures.
+            threshold: that the labels are by; the card's by default.
+
+        Returns:
+            The table with the status that `predict` describes.
+        """
+        status = table["status"]
+        is_read = status == "ok"
+        if self.band is not None:
+            low, high = self.band
+            high = max(high, self.threshold if threshold is None else threshold)
+            status = status.mask(is_read & find_referred(table["probability"], low, high), "refer")
+        return table.assign(status=status.mask(is_read & ~familiar, "unlike training data"))
 
     def score_samples(
         self,
@@ -209,13 +260,15 @@ class Classifier:
             progress: called with the number of pictures done since the last call.
             hashed: also name the pictures by their pixels.
         """
-        score = self._compile(precision)
-        parts = [Scores(np.empty(0, np.float32), *[np.empty(0, object)] * 2)]
+        score = self._compile_judging(precision)
+        nothing = np.empty(0, object)
+        parts = [Scores(np.empty(0, np.float32), nothing, nothing, np.empty(0, bool))]
         for images, hashes, reasons in stream_samples(
             samples, self.image_size, batch_size=self.batch_size, read=read, hashed=hashed
         ):
-            probability = np.where(reasons == "", score(images).numpy(), np.nan)
-            parts.append(Scores(probability, hashes, reasons))
+            probability, familiar = score(images)
+            probability = np.where(reasons == "", probability, np.nan)
+            parts.append(Scores(probability, hashes, reasons, familiar))
             if progress:
                 progress(len(images))
         return Scores(*map(np.concatenate, zip(*parts, strict=True)))
@@ -296,19 +349,22 @@ class Classifier:
             samples, self.image_size, batch_size=BATCH_SIZE, read=read_input, hashed=False
         )
         for start, batch in zip(count(0, BATCH_SIZE), batches):
-            seen = batch.images[batch.readable]
-            answers = self._explain_batch(network, seen, judged, what) if len(seen) else []
+            seen, answers = batch.images[batch.readable], []
+            if len(seen):
+                _, familiar = self._compile_judging(precision)(seen)
+                explained = self._explain_batch(network, seen, judged, what)
+                answers = zip(*explained, familiar, strict=True)
             rows = zip(samples[start : start + BATCH_SIZE], batch.reasons, strict=True)
             yield from _finish_explanations(rows, iter(answers))
 
     def _explain_batch(self, network, images, judged, what):
-        """Give `(probability, heatmap, verdict)` of each picture, at the size the network sees."""
+        """Give probabilities, heatmaps and verdicts, at the size the network sees."""
         predictions, heatmaps = explain_batch(network, images, **what)
         verdicts = [None] * len(images)
         if judged:
             background = find_background(images, self.card["data"]["modality"])
             verdicts = judge_heatmaps(network, images, heatmaps, background=background, **what)
-        return zip(predictions[:, 0], heatmaps, verdicts, strict=True)
+        return predictions[:, 0], heatmaps, verdicts
 
     def similar_cases(self, picture, k: int = 5, *, index: CaseIndex | None = None):
         """Find the known pictures that the network takes for most alike to one picture.
@@ -359,6 +415,20 @@ class Classifier:
 
             self._compiled[network] = lambda images: score(tf.cast(images, tf.float32))
         return self._compiled[network]
+
+    def _compile_judging(self, precision):
+        """Make what gives probabilities, and who is like the training pictures, in one pass."""
+        entry = self.card.get("gate") or {}
+        if "features" not in entry:
+            score = self._compile(precision)
+            return lambda images: (score(images).numpy(), np.ones(len(images), bool))
+        compute, gate = compile_answers(self._rebuild(precision)), read_gate(entry)
+
+        def judge(images):
+            predictions, features = compute(images)
+            return predictions.numpy()[:, 0], gate.measure(features.numpy(), images) <= 1
+
+        return judge
 
     def _rebuild(self, precision):
         """The network under a precision, built once."""
@@ -454,9 +524,9 @@ def _finish_explanations(rows, answers):
         if image is None:
             yield Explanation(None, np.nan, None, None, reason)
             continue
-        probability, heatmap, verdict = answer
+        probability, heatmap, verdict, familiar = answer
         heatmap = divide_by_maximum(enlarge(heatmap[None], image.shape[:2]))[0]
-        yield Explanation(image, float(probability), heatmap, verdict)
+        yield Explanation(image, float(probability), heatmap, verdict, familiar=bool(familiar))
 
 
 def _make_references(image_size, seed):

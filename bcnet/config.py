@@ -37,6 +37,12 @@ SAMPLINGS = ("weighted", "balanced")
 STAIN_NORMALISATIONS = ("reinhard", "macenko")
 """Ways of bringing each picture's stain to a reference, inside the network's own graph."""
 
+CALIBRATIONS = ("platt", "temperature")
+"""Ways of bringing a trained network's probabilities to what validation patients show."""
+
+THRESHOLD_RULES = ("youden", "fixed", "f1", "cost", "sensitivity", "specificity")
+"""Rules by which the threshold is chosen; those after "youden", but for "f1", have a target."""
+
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 """Arithmetic of the hidden layers; weights, the last three layers and every loss stay float32."""
 
@@ -81,7 +87,10 @@ class Config:
         progressive: train the first half of the epochs on pictures of half the size.
         members: networks, trained from different seeds, whose logits the model averages.
         tta: average over the symmetries of each picture as well (test-time augmentation).
-        validation: share of the patients that choose the epoch and the threshold.
+        calibration: one of `CALIBRATIONS`, fitted to enough validation patients, or None.
+        threshold_rule: one of `THRESHOLD_RULES`, applied to validation patients.
+        target: of the rule: the threshold, the false alarms that one miss weighs, or a share.
+        validation: share of the patients that choose epoch, calibration and threshold.
         test: share of the patients that judge the finished model, once.
         seed: of split, weights, order and augmentation: same seed, same machine, same weights.
         precision: one of `PRECISIONS`; "auto" takes the fastest that the processor computes well.
@@ -118,6 +127,9 @@ class Config:
     progressive: bool = False
     members: int = 1
     tta: bool = False
+    calibration: str | None = "platt"
+    threshold_rule: str = "youden"
+    target: float | None = None
     validation: float = 0.15
     test: float = 0.2
     seed: int = 0
@@ -153,6 +165,8 @@ class Config:
             "sampling": SAMPLINGS,
             "schedule": SCHEDULES,
             "stain_normalisation": (None, *STAIN_NORMALISATIONS),
+            "calibration": (None, *CALIBRATIONS),
+            "threshold_rule": THRESHOLD_RULES,
         }
         for name, allowed in words.items():
             _check(name, getattr(self, name), getattr(self, name) in allowed, f"one of {allowed}")

@@ -38,6 +38,8 @@ def test_class_names_count_malignant_as_one():
         ("ema", 1.0),
         ("ema", float("nan")),
         ("members", 0),
+        ("calibration", "isotonic"),
+        ("threshold_rule", "f2"),
     ],
 )
 def test_config_names_the_value_that_is_out_of_range(name, value):

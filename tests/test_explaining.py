@@ -123,6 +123,7 @@ def test_write_gives_the_row_of_a_picture(tmp_path):
     assert row == {
         "probability": 0.75,
         "reason": "",
+        "familiar": True,
         "verdict": "ok",
         "verdict_value": 0.9,
         "hot_area": 0.25,

@@ -102,6 +102,14 @@ def test_locate_cells_centres_columns_of_what_is_mirrored():
     assert columns == spread_evenly(64, 2)
 
 
+def test_locate_cells_goes_past_lists_of_pixels():
+    image = keras.Input((8, 8, 3))
+    x = layers.Reshape((8, 8, 3))(layers.Reshape((64, 3))(image))
+    x = layers.Conv2D(2, 2, 2, name="conv")(x)
+    model = keras.Model(image, layers.Dense(1)(layers.GlobalAveragePooling2D()(x)))
+    assert locate_cells(model, [model.get_layer("conv")]) == [(0.5, 2), (0.5, 2)]
+
+
 def test_grad_cam_points_at_what_a_padded_network_saw():
     # One convolution that sees red, with MobileNet's padding: right and below only.
     image = keras.Input((16, 16, 3))

@@ -10,7 +10,6 @@ from bcnet.evaluate.metrics import (
     METRICS,
     bound_mean,
     bound_roc,
-    choose_threshold,
     evaluate,
     format_metrics,
     label_patients,
@@ -89,7 +88,7 @@ def test_evaluate_bounds_equal_scikit_learn_on_the_drawn_patients(name, scorer):
 def test_evaluate_bounds_do_not_depend_on_the_size_of_blocks(monkeypatch):
     y_true, y_prob, patients = make_cases()
     whole = evaluate(y_true, y_prob, patients=patients, draws=50)
-    monkeypatch.setattr("bcnet.evaluate.metrics.WEIGHTS_AT_ONCE", 7 * 60)
+    monkeypatch.setattr("bcnet.evaluate.bootstrap.WEIGHTS_AT_ONCE", 7 * 60)
     blocks = evaluate(y_true, y_prob, patients=patients, draws=50)
     np.testing.assert_allclose(estimate(blocks), estimate(whole), rtol=1e-12)
 
@@ -220,43 +219,6 @@ def test_evaluate_refuses(changes, message):
     arguments = {"y_true": Y_TRUE, "y_prob": Y_PROB, **changes}
     with pytest.raises(ValueError, match=message):
         evaluate(arguments.pop("y_true"), arguments.pop("y_prob"), **arguments)
-
-
-@pytest.mark.parametrize(
-    ("y_true", "y_prob", "expected"),
-    [
-        ([0, 0, 1, 1], [0.1, 0.2, 0.6, 0.9], 0.4),  # the middle of the gap that separates
-        ([0, 1, 0, 1], [0.125, 0.25, 0.5, 0.75], 0.625),  # two equal maxima: the wider gap
-        ([0, 1, 0, 1], [0.0, 0.25, 0.5, 0.75], 0.125),  # and equally wide: the lower
-        ([1, 0], [0.4, 0.6], 0.2),  # worse than chance: everything is malignant
-        ([0, 1], [0.0, 0.0], 0.0),  # nothing to choose from
-    ],
-)
-def test_choose_threshold_by_hand(y_true, y_prob, expected):
-    assert choose_threshold(y_true, y_prob) == pytest.approx(expected, abs=0, rel=1e-15)
-
-
-def test_choose_threshold_takes_the_upper_score_where_no_number_lies_between():
-    upper = np.nextafter(0.5, 1)
-    assert choose_threshold([0, 1], [0.5, upper]) == upper
-
-
-def test_choose_threshold_reaches_the_best_balanced_accuracy():
-    y_true, y_prob, _ = make_cases(seed=3)
-    every = [reference.balanced_accuracy_score(y_true, y_prob >= t) for t in np.unique(y_prob)]
-    chosen = y_prob >= choose_threshold(y_true, y_prob)
-    assert reference.balanced_accuracy_score(y_true, chosen) == pytest.approx(max(every))
-
-
-def test_choose_threshold_survives_float32():
-    y_true, y_prob, _ = make_cases(seed=3)
-    threshold = choose_threshold(y_true, y_prob)
-    np.testing.assert_array_equal(np.float32(y_prob) >= np.float32(threshold), y_prob >= threshold)
-
-
-def test_choose_threshold_refuses_one_class():
-    with pytest.raises(ValueError, match="Received: only 1"):
-        choose_threshold([1, 1], [0.2, 0.8])
 
 
 def test_score_patients_keeps_saturated_pictures_finite():

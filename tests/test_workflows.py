@@ -137,7 +137,7 @@ def test_train_takes_the_threshold_from_validation_alone(classifier, pictures, s
             pictures.table["split"] != part, 1 - pictures.labels
         )
         changed = pictures._replace(table=pictures.table.assign(label=flipped))
-        return make_classifier(classifier.model, changed, simulated).threshold
+        return make_classifier(classifier.model, changed, simulated, Config()).threshold
 
     assert choose("test") == choose("train") == classifier.threshold
     assert choose("validation") != classifier.threshold
@@ -352,7 +352,8 @@ def test_evaluate_writes_only_the_figures_that_one_class_allows(classifier, simu
 
 def test_evaluate_writes_its_figures(classifier, simulated, tmp_path):
     workflows.evaluate(classifier, simulated, plots_folder=tmp_path)
-    expected = {"confusion_matrix", "scores", "roc", "precision_recall", "cases", "training"}
+    curves = {"roc", "precision_recall", "reliability", "decision_curve"}
+    expected = {"confusion_matrix", "scores", "cases", "training"} | curves
     assert {path.stem for path in tmp_path.iterdir()} == expected
 
 

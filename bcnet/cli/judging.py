@@ -4,12 +4,20 @@ import sys
 
 from bcnet.cli.options import add_command, add_data, add_json, parse_file, read_data, write_json
 from bcnet.cli.startup import import_workflows, load_classifier
-from bcnet.config import CLASS_NAMES, HEATMAP_METHODS, PRECISIONS, SPLITS
+from bcnet.config import (
+    CALIBRATIONS,
+    CLASS_NAMES,
+    HEATMAP_METHODS,
+    PRECISIONS,
+    SPLITS,
+    THRESHOLD_RULES,
+)
 
 
 def add_commands(commands) -> None:
-    """Add evaluate, predict and explain."""
+    """Add evaluate, calibrate, predict and explain."""
     _add_evaluate(commands)
+    _add_calibrate(commands)
     _add_predict(commands)
     _add_explain(commands)
 
@@ -27,7 +35,17 @@ def _add_evaluate(commands):
     command.add_argument("--split", metavar="CSV", help="which picture stands where")
     command.add_argument("--part", choices=[*SPLITS, "all"], default="test", help="(%(default)s)")
     command.add_argument("--threshold", type=float, metavar="T", help="instead of the model's")
+    command.add_argument(
+        "--prevalence", type=float, metavar="P", help="say what answers mean where P are malignant"
+    )
     command.add_argument("--plots", metavar="DIR", help="also draw the figures there")
+    command.add_argument(
+        "--by",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="also judge its values apart: laboratory, magnification, any column of a CSV",
+    )
     command.add_argument("--precision", choices=PRECISIONS, default="float32")
     add_json(command)
 
@@ -36,7 +54,10 @@ def _run_evaluate(options):
     classifier = load_classifier(options.model)
     manifest = read_data(options)
     workflows = import_workflows()
+    from bcnet.evaluate.calibration import format_calibration
     from bcnet.evaluate.metrics import format_metrics
+    from bcnet.evaluate.prevalence import format_projection
+    from bcnet.evaluate.subgroups import format_subgroups
 
     result = workflows.evaluate(
         classifier,
@@ -44,12 +65,62 @@ def _run_evaluate(options):
         split=options.split,
         part=options.part,
         threshold=options.threshold,
+        prevalence=options.prevalence,
         plots_folder=options.plots,
+        by=options.by,
         precision=options.precision,
         progress=True,
     )
     print(f"{result['part']} ({result['data']})\n{format_metrics(result)}")
+    print(f"\n{format_calibration(result['calibration'])}")
+    if options.prevalence is not None:
+        print(f"\n{format_projection(result['projection'])}")
+    for column, subgroups in result.get("subgroups", {}).items():
+        print(f"\n{format_subgroups(column, subgroups)}")
     write_json(options, result)
+
+
+def _add_calibrate(commands):
+    command = add_command(
+        commands,
+        "calibrate",
+        _run_calibrate,
+        "fit probabilities and threshold to patients who have not trained the model",
+        "bcnet calibrate models/mine.keras dataset/ --output models/mine-calibrated.keras",
+    )
+    command.add_argument("model", metavar="MODEL", help="a .keras file; stays as it is")
+    add_data(command)
+    command.add_argument(
+        "--output", type=parse_file, required=True, metavar="FILE", help="models/NAME.keras"
+    )
+    told = "which picture stands where; its validation part calibrates"
+    command.add_argument("--split", metavar="CSV", help=told)
+    command.add_argument("--method", choices=[*CALIBRATIONS, "none"], default=CALIBRATIONS[0])
+    command.add_argument("--threshold-rule", choices=THRESHOLD_RULES, default=THRESHOLD_RULES[0])
+    told = "of the rule: the threshold, what a miss weighs in false alarms, or a share to reach"
+    command.add_argument("--target", type=float, metavar="X", help=told)
+    told = "the probabilities are to hold where P are malignant (as in these pictures)"
+    command.add_argument("--prevalence", type=float, metavar="P", help=told)
+
+
+def _run_calibrate(options):
+    classifier = load_classifier(options.model)
+    manifest = read_data(options)
+    workflows = import_workflows()
+    from bcnet.evaluate.metrics import format_estimate
+
+    method = None if options.method == "none" else options.method
+    chosen = workflows.CalibrationOptions(
+        method, options.threshold_rule, options.target, options.prevalence
+    )
+    card = workflows.calibrate(
+        classifier, manifest, options.output, chosen, split=options.split, progress=True
+    ).card
+    threshold = card["threshold"]
+    print(f"threshold {threshold['value']:.3g}: {threshold['rule']} ({threshold['data']})")
+    for name, estimate in threshold["reached"].items():
+        print(f"  {name} there {format_estimate(estimate)}")
+    print(options.output)
 
 
 def _add_predict(commands):
@@ -81,15 +152,21 @@ def _run_predict(options):
         precision=options.precision,
         progress=True,
     )
-    _count_unread(table)
+    _count_status(table)
     told = f"{options.output}: {len(table)} pictures" if options.output else to_csv(table).rstrip()
     print(told)
 
 
-def _count_unread(table):
-    unread = int((table["status"] != "ok").sum())
-    if unread:
-        print(f"{unread} of {len(table)} pictures could not be read", file=sys.stderr)
+def _count_status(table):
+    told = {
+        "unreadable": "could not be read",
+        "unlike training data": "are unlike training data: its answers mean little there",
+        "refer": "are referred: the model does not know",
+    }
+    for word, meaning in told.items():
+        count = int(table["status"].str.startswith(word).sum())
+        if count:
+            print(f"{count} of {len(table)} pictures {meaning}", file=sys.stderr)
 
 
 def _add_explain(commands):
@@ -130,7 +207,7 @@ def _run_explain(options):
         workflows.ExplainOptions(**given),
         progress=True,
     )
-    _count_unread(table)
+    _count_status(table)
     count = int(table["overlay"].notna().sum())
     told = count_verdicts(table) or "no verdict"
     print(f"{options.output}: {count:,} overlay{'s' * (count != 1)} ({told})")

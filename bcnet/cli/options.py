@@ -12,12 +12,14 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 
 from bcnet.config import (
+    CALIBRATIONS,
     MODALITIES,
     NETWORKS,
     PRECISIONS,
     SAMPLINGS,
     SCHEDULES,
     STAIN_NORMALISATIONS,
+    THRESHOLD_RULES,
     Config,
 )
 
@@ -154,6 +156,10 @@ def add_training(command: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="average over each picture's symmetries too",
     )
+    methods = [*CALIBRATIONS, "none"]
+    add("--calibration", choices=methods, help="by validation patients (%(default)s)")
+    add("--threshold-rule", choices=THRESHOLD_RULES, help="on validation patients (%(default)s)")
+    add("--target", type=float, metavar="X", help="of the rule: threshold, cost of a miss or share")
 
 
 def add_field(command: argparse.ArgumentParser, flag: str, *, help: str, **settings) -> None:

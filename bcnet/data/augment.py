@@ -9,12 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from bcnet.config import MODALITIES
+from bcnet.data.stain_vectors import STAIN_VECTORS
 
-# Rows: haematoxylin, eosin and the residual, as unit vectors of optical density in R, G, B.
-# Ruifrok & Johnston 2001, "Quantification of histochemical staining by color deconvolution".
-STAIN_VECTORS = np.array(
-    [[0.650, 0.704, 0.286], [0.072, 0.990, 0.105], [0.268, 0.570, 0.776]], dtype=np.float32
-)
 # Laboratories differ by about this much in the amount of each stain and in exposure. The first is
 # only the default.
 STAIN_RANGE = 0.15

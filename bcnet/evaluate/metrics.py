@@ -1,7 +1,7 @@
 """How good the answers are, with intervals that respect the patient.
 
-Belongs here: metrics of labels and probabilities, their bootstrap, the choice of a threshold, and
-the table that states them. Does not: reading, predicting, drawing.
+Belongs here: metrics of labels and answers, and the table that states them. Does not: how far a
+probability can be taken at its word (`calibration`), reading, predicting, drawing.
 
 Every metric of every bootstrap draw is read off one curve: the weighted true and false positives
 as the threshold falls past each distinct score. A draw of patients is a weight for each picture,
@@ -9,6 +9,27 @@ so the pictures are sorted once for all draws.
 """
 
 import numpy as np
+
+from bcnet.evaluate.bootstrap import (
+    CONFIDENCE,
+    TAILS,
+    bound_draws,
+    bound_measures,
+    check_draws,
+    draw_weights,
+)
+from bcnet.evaluate.cases import (
+    PATIENTS_UNKNOWN,
+    average_logits,
+    check_cases,
+    check_labels,
+    check_probabilities,
+    check_vector,
+    find_mixed,
+    merge_pictures,
+    number_patients,
+    sort_pictures,
+)
 
 METRICS = (
     "auc",
@@ -21,21 +42,6 @@ METRICS = (
     "average_precision",
 )
 """The metrics, by the only names and in the only order used for them."""
-
-THRESHOLD_RULE = "maximum balanced accuracy on validation patients"
-"""What `choose_threshold` does, in the words stored beside its answer."""
-
-PATIENTS_UNKNOWN = "image-level: patients unknown"
-"""Why there are no patient metrics where the pictures come without patients."""
-
-# An interval holds this share of the draws, and needs at least this share of them to be defined.
-CONFIDENCE = 0.95
-
-# float32 probabilities saturate at exactly 0 and 1; their logits must stay finite (here ±16.1).
-SMALLEST_PROBABILITY = 1e-7
-
-# Weights drawn at a time: 4 MB an array, whatever the number of pictures.
-WEIGHTS_AT_ONCE = 2**19
 
 
 def evaluate(y_true, y_prob, *, patients=None, threshold=0.5, draws=2000, seed=0):
@@ -76,12 +82,13 @@ def evaluate(y_true, y_prob, *, patients=None, threshold=0.5, draws=2000, seed=0
         >>> result["confusion_matrix"], result["image"]["auc"]["value"]
         ([[1, 1], [1, 1]], 0.75)
     """
-    y_true, y_prob = _check_cases(y_true, y_prob)
-    _check_numbers(threshold, draws)
-    y_true, y_prob, groups = _sort_pictures(y_true, y_prob, patients)
+    y_true, y_prob = check_cases(y_true, y_prob)
+    check_threshold(threshold)
+    check_draws(draws)
+    y_true, y_prob, groups = sort_pictures(y_true, y_prob, patients)
     settings = {"threshold": threshold, "draws": draws, "seed": seed}
-    reason = PATIENTS_UNKNOWN if patients is None else _find_mixed(y_true, groups)
-    by_patient = None if reason else _merge_pictures(y_true, y_prob, groups)
+    reason = PATIENTS_UNKNOWN if patients is None else find_mixed(y_true, groups)
+    by_patient = None if reason else merge_pictures(y_true, y_prob, groups)
     return {
         "n_images": len(y_true),
         "n_patients": None if patients is None else int(groups.max()) + 1,
@@ -93,43 +100,6 @@ def evaluate(y_true, y_prob, *, patients=None, threshold=0.5, draws=2000, seed=0
         "patient_majority_accuracy": by_patient and _measure_majority(by_patient[0]),
         "patient_reason": reason,
     }
-
-
-def choose_threshold(y_true, y_prob):
-    """Choose the threshold of maximum balanced accuracy.
-
-    It lies midway between two neighbouring scores, never on one, so that rounding in the last
-    digit flips no case. Of several gaps that are equally good the widest wins, and of equally
-    wide ones the lowest, because a missed cancer costs more than a false alarm. Scores that tell
-    nothing give half the lowest score: everything is called malignant.
-
-    Args:
-        y_true: Labels, shape `(n_cases,)`; 0 = benign, 1 = malignant; both must occur.
-        y_prob: Probabilities of malignant, shape `(n_cases,)`, 0–1. From validation patients:
-            a threshold chosen on the cases it is judged by flatters them.
-
-    Returns:
-        The threshold as a float; a case is called malignant when its probability is at least this.
-
-    Raises:
-        ValueError: An argument is empty, out of range, or only one class occurs.
-
-    Example:
-        >>> choose_threshold([0, 0, 1, 1], [0.125, 0.25, 0.5, 0.75])
-        0.375
-    """
-    y_true, y_prob = _check_cases(y_true, y_prob)
-    if y_true.min() == y_true.max():
-        raise ValueError(f"`y_true` must hold both classes. Received: only {y_true[0]:.0f}")
-    scores, hits, alarms = (counts[1:] for counts in trace_counts(y_true, y_prob))
-    # Balanced accuracy times constants: whole numbers, so that equals compare as equal.
-    merit = hits * alarms[-1] - alarms * hits[-1]
-    below = np.append(scores[1:], 0)
-    widths = np.where(merit == merit.max(), scores - below, -1)
-    lowest_best = len(widths) - 1 - np.argmax(widths[::-1])
-    low, high = below[lowest_best], scores[lowest_best]
-    middle = (low + high) / 2
-    return float(middle if middle > low else high)
 
 
 def score_patients(y_prob, patients):
@@ -153,9 +123,9 @@ def score_patients(y_prob, patients):
         >>> keys.tolist(), scores.round(6).tolist()  # odds of anna: sqrt(4 × 1) = 2
         (['anna', 'bea'], [0.666667, 0.25])
     """
-    y_prob = _check_probabilities(y_prob)
-    keys, groups = _number_patients(patients, len(y_prob))
-    return keys, _average_logits(y_prob, groups)
+    y_prob = check_probabilities(y_prob)
+    keys, groups = number_patients(patients, len(y_prob))
+    return keys, average_logits(y_prob, groups)
 
 
 def label_patients(y_true, patients):
@@ -176,9 +146,9 @@ def label_patients(y_true, patients):
         >>> label_patients([1, 1, 0], ["anna", "anna", "bea"])[1].tolist()
         [1.0, 0.0]
     """
-    y_true = _check_labels(y_true)
-    keys, groups = _number_patients(patients, len(y_true))
-    if reason := _find_mixed(y_true, groups):
+    y_true = check_labels(y_true)
+    keys, groups = number_patients(patients, len(y_true))
+    if reason := find_mixed(y_true, groups):
         raise ValueError(f"Every patient must have one label. Received: {reason}")
     return keys, np.bincount(groups, y_true) / np.bincount(groups)
 
@@ -203,9 +173,34 @@ def trace_counts(y_true, y_prob):
         >>> [counts.tolist() for counts in trace_counts([0, 1, 1], [0.2, 0.2, 0.9])]
         [[inf, 0.9, 0.2], [0.0, 1.0, 2.0], [0.0, 0.0, 1.0]]
     """
-    y_true, y_prob, _ = _sort_pictures(*_check_cases(y_true, y_prob), None)
-    hits, alarms = _weigh_counts(y_true, y_prob, np.ones((1, len(y_true))))
+    y_true, y_prob, _ = sort_pictures(*check_cases(y_true, y_prob), None)
+    hits, alarms = weigh_counts(y_true, y_prob, np.ones((1, len(y_true))))
     return np.append(np.inf, np.unique(y_prob)[::-1]), hits[0], alarms[0]
+
+
+def weigh_counts(y_true, y_prob, weights):
+    """Sum the weights of hits and alarms down to each distinct score.
+
+    Args:
+        y_true: Labels, float64 `(n_cases,)`, in the order of the scores.
+        y_prob: Probabilities of malignant, float64 `(n_cases,)`, falling.
+        weights: How often each case counts, `(draws, n_cases)`.
+
+    Returns:
+        Weighted true positives and weighted false positives, each `(draws, n_distinct + 1)`; the
+        first column is 0, as nothing is called malignant there.
+
+    Example:
+        >>> hits, alarms = weigh_counts(np.array([1, 0]), np.array([0.9, 0.2]), np.array([[3, 1]]))
+        >>> hits.tolist(), alarms.tolist()
+        ([[0, 3, 3]], [[0, 0, 1]])
+    """
+    last_of_score = np.flatnonzero(np.diff(y_prob, append=-1))
+    counts = []
+    for weighted in (weights * y_true, weights * (1 - y_true)):
+        sums = np.cumsum(weighted, axis=1)[:, last_of_score]
+        counts.append(np.pad(sums, ((0, 0), (1, 0))))
+    return counts
 
 
 def bound_roc(y_true, y_prob, *, patients=None, draws=2000, seed=0):
@@ -230,17 +225,17 @@ def bound_roc(y_true, y_prob, *, patients=None, draws=2000, seed=0):
         >>> float(low.min()), float(high.max())  # told apart in every draw
         (1.0, 1.0)
     """
-    _check_numbers(0, draws)
-    y_true, y_prob, groups = _sort_pictures(*_check_cases(y_true, y_prob), patients)
+    check_draws(draws)
+    y_true, y_prob, groups = sort_pictures(*check_cases(y_true, y_prob), patients)
     rates = np.linspace(0, 1, 101)
     curves = []
-    for weights in _draw_weights(groups, draws, seed):
-        for hits, alarms in zip(*_weigh_counts(y_true, y_prob, weights), strict=True):
+    for weights in draw_weights(groups, draws, seed):
+        for hits, alarms in zip(*weigh_counts(y_true, y_prob, weights), strict=True):
             if hits[-1] and alarms[-1]:
                 curves.append(np.interp(rates, alarms / alarms[-1], hits / hits[-1]))
     if groups.max() == 0 or len(curves) < CONFIDENCE * draws:
         return None
-    low, high = np.quantile(curves, _tails(), axis=0)
+    low, high = np.quantile(curves, TAILS, axis=0)
     return rates, low, high
 
 
@@ -264,18 +259,18 @@ def bound_mean(values, *, patients=None, draws=2000, seed=0):
         >>> bound_mean([1, 3, 8], patients=["anna", "anna", "bea"])
         {'value': 4.0, 'low': 2.0, 'high': 8.0}
     """
-    _check_numbers(0, draws)
-    values = _check_vector("values", values)
+    check_draws(draws)
+    values = check_vector("values", values)
     if not np.isfinite(values).all():
         raise ValueError(f"`values` must be finite. Received: {values[~np.isfinite(values)][0]}")
     groups = np.arange(len(values))
     if patients is not None:
-        _, groups = _number_patients(patients, len(values))
+        _, groups = number_patients(patients, len(values))
     means = [
-        weights @ values / weights.sum(axis=1) for weights in _draw_weights(groups, draws, seed)
+        weights @ values / weights.sum(axis=1) for weights in draw_weights(groups, draws, seed)
     ]
     is_bound = groups.max() > 0
-    ends = _bound(np.concatenate(means)) if is_bound else {"low": None, "high": None}
+    ends = bound_draws(np.concatenate(means)) if is_bound else {"low": None, "high": None}
     return {"value": float(values.mean()), **ends}
 
 
@@ -316,11 +311,12 @@ def format_metrics(result):
     return "\n".join([*table, *notes])
 
 
-def format_estimate(estimate):
+def format_estimate(estimate, digits=3):
     """Format one estimate of `evaluate` with its interval, as tables and figures state it.
 
     Args:
         estimate: `{"value", "low", "high"}`.
+        digits: How many stand behind the point.
 
     Returns:
         The text; it says so where the value or the interval is undefined.
@@ -332,31 +328,23 @@ def format_estimate(estimate):
     if estimate["value"] is None:
         return "undefined"
     if estimate["low"] is None:
-        return f"{estimate['value']:.3f} [no interval]"
-    return "{value:.3f} [{low:.3f}, {high:.3f}]".format(**estimate)
+        return f"{estimate['value']:.{digits}f} [no interval]"
+    value, low, high = (f"{estimate[name]:.{digits}f}" for name in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
 
 
 def _estimate_metrics(y_true, y_prob, groups, *, threshold, draws, seed):
     """Measure every metric, and bound it by drawing whole groups of cases."""
-    every_case_once = np.ones((1, len(y_true)))
-    values = _measure(y_true, y_prob, every_case_once, threshold)[0]
-    drawn = np.concatenate(
-        [
-            _measure(y_true, y_prob, weights, threshold)
-            for weights in _draw_weights(groups, draws, seed)
-        ]
-    )
-    if groups.max() == 0:
-        drawn[:] = np.nan  # One patient, drawn again and again, tells nothing about others.
-    return {
-        name: {"value": None if np.isnan(value) else float(value), **_bound(samples)}
-        for name, value, samples in zip(METRICS, values, drawn.T, strict=True)
-    }
+
+    def measure(weights):
+        return _measure(y_true, y_prob, weights, threshold)
+
+    return bound_measures(METRICS, measure, groups, draws=draws, seed=seed)
 
 
 def _measure(y_true, y_prob, weights, threshold):
     """Measure all metrics, NaN where undefined, for each row of weights: `(draws, metrics)`."""
-    hits, alarms = _weigh_counts(y_true, y_prob, weights)
+    hits, alarms = weigh_counts(y_true, y_prob, weights)
     positives, negatives = hits[:, -1], alarms[:, -1]
     called = np.count_nonzero(np.diff(y_prob, append=-1)[y_prob >= threshold])  # distinct scores
     tp, fp = hits[:, called], alarms[:, called]
@@ -379,73 +367,10 @@ def _measure(y_true, y_prob, weights, threshold):
     return np.stack([metrics[name] for name in METRICS], axis=1)
 
 
-def _weigh_counts(y_true, y_prob, weights):
-    """Sum the weights of hits and alarms down to each distinct score of cases in falling order."""
-    last_of_score = np.flatnonzero(np.diff(y_prob, append=-1))
-    counts = []
-    for weighted in (weights * y_true, weights * (1 - y_true)):
-        sums = np.cumsum(weighted, axis=1)[:, last_of_score]
-        counts.append(np.pad(sums, ((0, 0), (1, 0))))
-    return counts
-
-
-def _draw_weights(groups, draws, seed):
-    """Yield blocks of how often each case was drawn, `(draws, cases)`, groups being drawn whole."""
-    rng = np.random.default_rng(seed)
-    n_groups = groups.max() + 1
-    block = max(1, WEIGHTS_AT_ONCE // len(groups))
-    for done in range(0, draws, block):
-        size = min(block, draws - done)
-        drawn = rng.integers(n_groups, size=(size, n_groups))
-        drawn += np.arange(size)[:, None] * n_groups
-        counts = np.bincount(drawn.ravel(), minlength=size * n_groups)
-        yield counts.reshape(size, n_groups)[:, groups].astype(float)
-
-
-def _bound(samples):
-    defined = samples[~np.isnan(samples)]
-    if len(defined) < CONFIDENCE * len(samples):
-        return {"low": None, "high": None}
-    low, high = np.quantile(defined, _tails())
-    return {"low": float(low), "high": float(high)}
-
-
-def _tails():
-    return (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
-
-
-def _sort_pictures(y_true, y_prob, patients):
-    """Order pictures by falling score, ties by label and patient, and number their patients.
-
-    One order for one set of pictures: whatever order they came in, the draws are the same. Without
-    patients each picture is its own.
-    """
-    groups = np.zeros(len(y_true), int)
-    if patients is not None:
-        _, groups = _number_patients(patients, len(y_true))
-    order = np.lexsort((groups, y_true, -y_prob))
-    groups = np.arange(len(order)) if patients is None else groups[order]
-    return y_true[order], y_prob[order], groups
-
-
-def _merge_pictures(y_true, y_prob, groups):
-    """Merge the pictures of each patient into one case, in falling order of score."""
-    labels = np.bincount(groups, y_true) / np.bincount(groups)
-    scores = _average_logits(y_prob, groups)
-    return _sort_pictures(labels, scores, np.arange(len(labels)))
-
-
-def _average_logits(y_prob, groups):
-    y_prob = np.clip(y_prob, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
-    logits = np.log(y_prob) - np.log1p(-y_prob)
-    return 1 / (1 + np.exp(-np.bincount(groups, logits) / np.bincount(groups)))
-
-
-def _find_mixed(y_true, groups):
-    """Say how many patients have pictures of both classes, or None if no one has."""
-    positives, sizes = np.bincount(groups, y_true), np.bincount(groups)
-    mixed = np.sum((positives > 0) & (positives < sizes))
-    return f"{mixed} of {len(sizes)} patients have pictures of both classes" if mixed else None
+def check_threshold(threshold):
+    """Raise `ValueError` for a threshold outside 0–1."""
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"`threshold` must be between 0 and 1. Received: threshold={threshold}")
 
 
 def _measure_majority(y_true):
@@ -454,65 +379,3 @@ def _measure_majority(y_true):
 
 def _count_confusion(y_true, y_pred):
     return [[int(np.sum((y_true == i) & (y_pred == j))) for j in (0, 1)] for i in (0, 1)]
-
-
-def _number_patients(patients, n_images):
-    """Return the sorted keys and, for each picture, the place of its patient among them."""
-    keys = list(patients)
-    if len(keys) != n_images:
-        raise ValueError(
-            "`patients` must have one key per picture. "
-            f"Received: {len(keys)} keys for {n_images} pictures"
-        )
-    for i, key in enumerate(keys):
-        if key is None or key != key or key == "":
-            raise ValueError(f"`patients` must have no empty key. Received: patients[{i}]={key!r}")
-    return np.unique([str(key) for key in keys], return_inverse=True)
-
-
-def _check_cases(y_true, y_prob):
-    y_true, y_prob = _check_labels(y_true), _check_probabilities(y_prob)
-    if len(y_true) != len(y_prob):
-        raise ValueError(
-            "`y_true` and `y_prob` must have the same length. "
-            f"Received: {len(y_true)} labels and {len(y_prob)} probabilities"
-        )
-    return y_true, y_prob
-
-
-def _check_labels(y_true):
-    y_true = _check_vector("y_true", y_true)
-    wrong = np.flatnonzero((y_true != 0) & (y_true != 1))
-    if len(wrong):
-        i = wrong[0]
-        raise ValueError(
-            "`y_true` must hold 0 (benign) and 1 (malignant) only. "
-            f"Received: y_true[{i}]={y_true[i]:g}"
-        )
-    return y_true
-
-
-def _check_probabilities(y_prob):
-    y_prob = _check_vector("y_prob", y_prob)
-    wrong = np.flatnonzero(~((y_prob >= 0) & (y_prob <= 1)))
-    if len(wrong):
-        i = wrong[0]
-        raise ValueError(f"`y_prob` must be between 0 and 1. Received: y_prob[{i}]={y_prob[i]:g}")
-    return y_prob
-
-
-def _check_vector(name, values):
-    """Return the values as float64, so that a threshold is compared in double precision."""
-    values = np.asarray(values, dtype=np.float64)
-    if values.ndim != 1 or not len(values):
-        raise ValueError(
-            f"`{name}` must be one-dimensional and not empty. Received: shape={values.shape}"
-        )
-    return values
-
-
-def _check_numbers(threshold, draws):
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"`threshold` must be between 0 and 1. Received: threshold={threshold}")
-    if draws < 1:
-        raise ValueError(f"`draws` must be at least 1. Received: draws={draws}")

@@ -495,7 +495,8 @@ def _locate(tensor):
     while _list_inputs(way[-1]):
         way.append(max(_list_inputs(way[-1]), key=_count_cells))
     axes = [Axis(0.0, 1.0), Axis(0.0, 1.0)]
-    for before, after in itertools.pairwise(reversed(way)):
+    places = [step for step in reversed(way) if len(step.shape) == 4]  # without lists of pixels
+    for before, after in itertools.pairwise(places):
         operation = _get_operation(after)
         if type(operation).__name__ in TURNS:
             axes = _turn_axes(axes, operation, before.shape)

@@ -15,7 +15,9 @@ from bcnet.plots.answers import (
     plot_score_histogram,
 )
 from bcnet.plots.explanations import Panel, plot_methods, plot_overlay, plot_sheet
+from bcnet.plots.judgement import plot_decision_curve, plot_reliability
 from bcnet.plots.pictures import plot_cases, plot_images
+from bcnet.plots.robustness import plot_stress
 from bcnet.plots.style import save_figure
 from bcnet.plots.training import plot_history, plot_tuning
 
@@ -23,14 +25,17 @@ __all__ = [
     "Panel",
     "plot_cases",
     "plot_confusion_matrix",
+    "plot_decision_curve",
     "plot_history",
     "plot_images",
     "plot_methods",
     "plot_overlay",
     "plot_precision_recall",
+    "plot_reliability",
     "plot_roc",
     "plot_score_histogram",
     "plot_sheet",
+    "plot_stress",
     "plot_tuning",
     "save_figure",
 ]

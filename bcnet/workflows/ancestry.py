@@ -11,6 +11,12 @@ from bcnet.workflows.samples import hash_patient
 # The entry of a card's samples for what the models behind a model have learnt from.
 ANCESTORS = "ancestors"
 
+# … and for the pictures that have calibrated a model after its training.
+CALIBRATED = "calibration"
+
+SEEN = ("train", "validation", CALIBRATED)
+"""The parts of which a model has learnt something; what stands in them can be no test."""
+
 
 class SeenInTraining(ValueError):
     """The pictures to be called a test have trained or tuned the model."""
@@ -26,13 +32,13 @@ def find_parts(card: dict, table: pd.DataFrame) -> pd.Series:
         table: rows of a manifest with the column `hash`.
 
     Returns:
-        "train", "validation", "test" or None per row. A picture that trained the model, or a
-        model it started from, counts as such wherever its copy lies.
+        "train", "validation", "calibration", "test" or None per row. A picture that trained the
+        model, or a model it started from, counts as such wherever its copy lies.
     """
     patients = patient_keys(table).map(hash_patient)
     patients = patients.where(table["patient_id"].notna(), "")
     parts = pd.Series(None, index=table.index, dtype=object)
-    for entry in ("test", ANCESTORS, "validation", "train"):
+    for entry in ("test", CALIBRATED, ANCESTORS, "validation", "train"):
         samples = card["samples"].get(entry, {"pictures": [], "patients": []})
         seen = table["hash"].isin(samples["pictures"]) | patients.isin(samples["patients"])
         parts[seen] = "train" if entry == ANCESTORS else entry
@@ -49,7 +55,7 @@ def require_unseen(path: str | os.PathLike, table: pd.DataFrame) -> None:
     Raises:
         SeenInTraining: naming how many.
     """
-    seen = find_parts(read_card(path), table).isin(["train", "validation"])
+    seen = find_parts(read_card(path), table).isin(SEEN)
     if seen.any():
         raise SeenInTraining(
             f"of {len(table)} pictures that are to judge, {path} has seen {seen.sum()}, or others "
@@ -68,7 +74,7 @@ def describe_parent(path: str | os.PathLike) -> dict:
     """
     card = read_card(path)
     behind = card["samples"].get(ANCESTORS, {"data": []})
-    parts = [card["samples"][part] for part in ("train", "validation")] + [behind]
+    parts = [card["samples"][part] for part in SEEN if part in card["samples"]] + [behind]
     seen = {
         name: sorted({item for part in parts for item in part.get(name, [])})
         for name in ("pictures", "patients")

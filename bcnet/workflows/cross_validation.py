@@ -10,9 +10,10 @@ from bcnet.classifier import Classifier
 from bcnet.config import Config
 from bcnet.data.manifest import Manifest
 from bcnet.data.split import fold_by_patient, split_by_patient
-from bcnet.evaluate.metrics import THRESHOLD_RULE, choose_threshold
 from bcnet.evaluate.metrics import evaluate as measure
+from bcnet.evaluate.thresholds import describe_rule
 from bcnet.workflows.ancestry import require_unseen
+from bcnet.workflows.calibration import choose_within_reach
 from bcnet.workflows.fitting import fit_network
 from bcnet.workflows.samples import Pictures, decode_table, list_patients, score_rows
 from bcnet.workflows.starting import settle_policy
@@ -47,11 +48,12 @@ def cross_validate(
     """
     config = settle_config(manifest, config or Config())
     judged = judge_folds(manifest, config, folds=folds, progress=progress)
+    rule = describe_rule(config.threshold_rule, config.target)
     pooled = align(judged["probability"], judged["threshold"])
     return {
         "part": "cross-validation",
         "data": manifest.info.name,
-        "threshold_rule": f"{THRESHOLD_RULE} of each fold, shifted to 0.5",
+        "threshold_rule": f"{rule} on validation patients of each fold, shifted to 0.5",
         "precision": settle_policy(config),
         "seed": config.seed,
         **measure(judged["label"], pooled, patients=list_patients(judged), threshold=0.5),
@@ -128,15 +130,17 @@ def judge_held_out(
         progress: show it.
 
     Returns:
-        The rows of "test" with `probability`, float32, and `threshold`, that of maximum balanced
-        accuracy on "validation".
+        The rows of "test" with `probability`, float32 and not calibrated, which leaves the order
+        as it is, and `threshold`, by the rule of `config` on "validation".
     """
     require_both_classes(pictures)
     network, _ = (fit or fit_network)(pictures, config, label=label, progress=progress)
     classifier = Classifier(network, {})
     validation, held_out = pictures.rows_in("validation"), pictures.rows_in("test")
-    threshold = choose_threshold(
-        pictures.labels[validation], score_rows(classifier, pictures.images, validation)
+    threshold, _ = choose_within_reach(
+        pictures.labels[validation],
+        score_rows(classifier, pictures.images, validation),
+        config,
     )
     probability = score_rows(classifier, pictures.images, held_out)
     return pictures.table.iloc[held_out].assign(probability=probability, threshold=threshold)

@@ -12,8 +12,12 @@ from bcnet.classifier import Classifier, check_threshold, settle_precision
 from bcnet.config import CLASS_NAMES, SPLITS
 from bcnet.data.manifest import Manifest, read_sample
 from bcnet.data.split import assert_disjoint
+from bcnet.evaluate.calibration import evaluate_calibration
 from bcnet.evaluate.metrics import evaluate as measure
-from bcnet.workflows.ancestry import SeenInTraining, find_parts
+from bcnet.evaluate.paired import Bootstrap
+from bcnet.evaluate.prevalence import check_prevalence, project_prevalence
+from bcnet.evaluate.subgroups import measure_subgroups
+from bcnet.workflows.ancestry import SEEN, SeenInTraining, find_parts
 from bcnet.workflows.progress import make_bar
 from bcnet.workflows.samples import (
     list_patients,
@@ -34,7 +38,9 @@ def evaluate(
     split: str | os.PathLike | None = None,
     part: str = "test",
     threshold: float | None = None,
+    prevalence: float | None = None,
     plots_folder: str | os.PathLike | None = None,
+    by: Sequence[str] = (),
     precision: str = "float32",
     progress: bool = False,
 ) -> dict:
@@ -49,7 +55,10 @@ def evaluate(
         split: CSV as `bcnet split` writes it.
         part: "test", "validation", "train" or "all".
         threshold: overrides the card's, for comparison.
+        prevalence: share of malignant cases where the model is to be used, to say what its
+            answers would mean there.
         plots_folder: where to write the figures.
+        by: columns of the manifest to make subgroups of, such as "laboratory".
         precision: of the network; float32 unless asked for.
         progress: show a bar.
 
@@ -57,23 +66,34 @@ def evaluate(
         A dictionary that can be written as JSON: `n_images`, `n_patients`, `part`, `threshold`,
         `threshold_rule`, `majority_accuracy`, `precision`, `image`, `patient`, `patient_reason`,
         `confusion_matrix`, `model_data`, `data` and `unreadable`, the number of pictures that
-        were left out because they cannot be read.
+        were left out because they cannot be read; `calibration`, what
+        `bcnet.evaluate.calibration.evaluate_calibration` gives; with `prevalence`, `projection`,
+        what `bcnet.evaluate.prevalence.project_prevalence` gives; with `by`, `subgroups`, for each
+        column what `bcnet.evaluate.subgroups.measure_subgroups` gives.
 
     Raises:
         SeenInTraining: when a picture or patient of a "test" or "external" judgement has trained
             or tuned the model.
-        ValueError: when the part has no readable pictures.
+        ValueError: when the part has no readable pictures, or there is no such column.
     """
     if part not in PARTS:
         raise ValueError(f"`part` must be one of {', '.join(PARTS)}. Received: part={part}")
     rule = classifier.card["threshold"]["rule"] if threshold is None else "given by the user"
     threshold = classifier.threshold if threshold is None else check_threshold(threshold)
+    if prevalence is not None:
+        check_prevalence(prevalence)
+    _require_columns(manifest.table, by)
     table = manifest.table if split is None else take_split(manifest.table, split)
     assert_disjoint(table)
     if table["split"].notna().any() and part != "all":
-        table = _select_part(table, part)
-    table, unreadable = _score(classifier, table, precision, progress)
-    table, part = _settle_part(classifier.card, table, part)
+        table = select_part(table, part)
+    table, unreadable = score_table(classifier, table, precision, progress)
+    table, part = settle_part(classifier.card, table, part)
+    judged = {
+        "y_true": table["label"],
+        "y_prob": table["probability"],
+        "patients": list_patients(table),
+    }
     result = {
         "part": part,
         "threshold_rule": rule,
@@ -81,17 +101,46 @@ def evaluate(
         "data": manifest.info.name,
         "model_data": classifier.card["data"]["name"],
         "unreadable": unreadable,
-        **measure(
-            table["label"], table["probability"], patients=list_patients(table), threshold=threshold
-        ),
+        **measure(**judged, threshold=threshold),
+        "calibration": evaluate_calibration(**judged),
     }
+    if prevalence is not None:
+        result["projection"] = project_prevalence(
+            **judged, prevalence=prevalence, threshold=threshold
+        )
+    if by:
+        result["subgroups"] = _measure_subgroups(table, by, threshold)
     if plots_folder is not None:
         _draw(result, table, manifest, Path(plots_folder))
         _draw_training(classifier.card, Path(plots_folder))
     return result
 
 
-def _select_part(table, part):
+def _require_columns(table, columns):
+    for column in columns:
+        if column not in table:
+            told = ", ".join(table.columns.drop(["path", "label"]))
+            raise ValueError(
+                f"`by` must be a column of the data. Received: by={column}; there are: {told}"
+            )
+
+
+def _measure_subgroups(table, columns, threshold):
+    bootstrap = Bootstrap(table["label"], list_patients(table))
+    return {
+        column: measure_subgroups(
+            table["probability"], table[column], bootstrap, threshold=threshold
+        )
+        for column in columns
+    }
+
+
+def select_part(table, part):
+    """Select the pictures that the data's own split puts into a part.
+
+    Raises:
+        ValueError: when there are none; the message names the parts there are.
+    """
     chosen = table[table["split"] == part].reset_index(drop=True)
     if chosen.empty:
         there = ", ".join(table["split"].dropna().unique())
@@ -99,7 +148,15 @@ def _select_part(table, part):
     return chosen
 
 
-def _score(classifier, table, precision, progress):
+def score_table(classifier, table, precision, progress):
+    """Score the pictures of a table, and name them by their pixels.
+
+    Returns:
+        The rows that can be read, with the columns `probability` and `hash`, and how many cannot.
+
+    Raises:
+        ValueError: when not one picture can be read.
+    """
     with make_bar(len(table), "scoring", shown=progress) as bar:
         scores = classifier.score_samples(
             list_samples(table), read=read_sample, precision=precision, progress=bar.update
@@ -110,8 +167,21 @@ def _score(classifier, table, precision, progress):
     return table[read].reset_index(drop=True), int((~read).sum())
 
 
-def _settle_part(card, table, part):
-    """Say what the pictures are to the model; refuse to call seen ones a test."""
+def settle_part(card, table, part):
+    """Say what the pictures are to the model; refuse to call seen ones a test.
+
+    Args:
+        card: the model's.
+        table: rows of a manifest with the column `hash`.
+        part: that is to be judged: "test", "validation", "train" or "all".
+
+    Returns:
+        The rows to judge, and their part; "external" where the card knows none of them.
+
+    Raises:
+        SeenInTraining: when one of a test has trained or tuned the model.
+        ValueError: when the card knows none of them as `part`.
+    """
     known = find_parts(card, table)
     if part == "all":
         return table, "all"
@@ -120,7 +190,7 @@ def _settle_part(card, table, part):
             return table, "external"
         return _select_known(table, known, part), part
     if part == "test":
-        seen = known.isin(["train", "validation"])
+        seen = known.isin(SEEN)
         if seen.any():
             counts = known[seen].value_counts()
             told = " and ".join(f"{count} in {name}" for name, count in counts.items())
@@ -162,6 +232,16 @@ def _draw(result, table, manifest, folder):
         figures["roc"] = plots.plot_roc(y_true, y_prob, patients=patients, note=note)
         figures["precision_recall"] = plots.plot_precision_recall(
             y_true, y_prob, patients=patients, note=note
+        )
+        figures["reliability"] = plots.plot_reliability(
+            y_true, y_prob, patients=patients, note=note
+        )
+        figures["decision_curve"] = plots.plot_decision_curve(
+            y_true,
+            y_prob,
+            prevalence=result.get("projection", {}).get("prevalence"),
+            patients=patients,
+            note=note,
         )
     else:
         logger.warning("no curves are drawn: all pictures are %s", CLASS_NAMES[y_true[0]])

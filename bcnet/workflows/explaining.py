@@ -72,7 +72,7 @@ def explain(
             rows.append(writer.write(each, name, stem, masks.get(name, ())))
             bar.update()
     writer.write_sheet()
-    table = _tabulate(listed.names, rows, classifier.threshold, options)
+    table = _tabulate(classifier, listed.names, rows, options)
     write_text(Path(output, "explanations.csv"), to_csv(table))
     return table
 
@@ -95,10 +95,12 @@ def _find_masks(folder, names):
     return masks
 
 
-def _tabulate(names, rows, threshold, options):
+def _tabulate(classifier, names, rows, options):
     rows = pd.DataFrame(rows)
     probability = rows.pop("probability").to_numpy(np.float32)
-    table = tabulate(names, probability, rows.pop("reason").to_numpy(), threshold=threshold)
+    reasons = rows.pop("reason").to_numpy()
+    table = tabulate(names, probability, reasons, threshold=classifier.threshold)
+    table = classifier.refer(table, rows.pop("familiar").to_numpy())
     table["method"], table["class"] = options.method, options.class_name
     if settle_precision(options.precision) != "float32":
         table["precision"] = settle_precision(options.precision)

@@ -103,7 +103,7 @@ class OverlayWriter:
         Returns:
             Its row of the table that `explain` describes; what does not apply is missing.
         """
-        row = {"probability": each.probability, "reason": each.reason}
+        row = {"probability": each.probability, "reason": each.reason, "familiar": each.familiar}
         if each.image is None:
             return row
         panel = _make_panel(each, OVERLAY_SIDE)

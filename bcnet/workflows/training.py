@@ -18,12 +18,20 @@ from bcnet.classifier import Classifier
 from bcnet.config import CLASS_NAMES, SPLITS, Config
 from bcnet.data.manifest import Manifest
 from bcnet.data.split import assert_disjoint, split_by_patient
-from bcnet.evaluate.metrics import THRESHOLD_RULE, choose_threshold, evaluate
+from bcnet.evaluate.metrics import evaluate
+from bcnet.evaluate.thresholds import check_rule, require_showable
 from bcnet.modelfile import locate_model
 from bcnet.models import BACKBONES
 from bcnet.workflows.ancestry import ANCESTORS, describe_parent, require_unseen
+from bcnet.workflows.calibration import (
+    calibrate_trained,
+    choose_within_reach,
+    cut_at_logit,
+    describe_threshold,
+)
 from bcnet.workflows.cases import index_training
 from bcnet.workflows.fitting import fit_network
+from bcnet.workflows.promises import promise_trained
 from bcnet.workflows.samples import (
     Pictures,
     choose_image_size,
@@ -82,6 +90,7 @@ def train(
     table = divide(manifest.table, config, split)
     pictures = decode_table(table, config.image_size, progress=progress)
     require_both_classes(pictures)
+    _require_showable(pictures, config)
     if config.initial_weights is not None:
         require_unseen(config.initial_weights, pictures.table.iloc[pictures.rows_in("test")])
     state = _choose_state_file(output, pictures, resume)
@@ -94,7 +103,8 @@ def train(
         log_folder=log_folder,
         progress=progress,
     )
-    classifier = make_classifier(network, pictures, manifest)
+    classifier = make_classifier(network, pictures, manifest, config)
+    promise_trained(classifier, pictures, manifest.info.name)
     if config.initial_weights is not None:
         classifier.card["samples"][ANCESTORS] = describe_parent(config.initial_weights)
     classifier.card["training"] = {
@@ -144,6 +154,7 @@ def settle_config(manifest: Manifest, config: Config) -> Config:
 
 
 def _check_together(config):
+    check_rule(config.threshold_rule, config.target)
     if config.weights is not None and config.model not in BACKBONES:
         raise ValueError(
             f"`weights` is for {', '.join(BACKBONES)}; the cnn starts from random weights, or from "
@@ -232,8 +243,23 @@ def require_both_classes(pictures: Pictures) -> None:
             )
 
 
-def make_classifier(network: keras.Model, pictures: Pictures, manifest: Manifest) -> Classifier:
-    """Give a trained network its card: threshold from validation patients, then judged once.
+def _require_showable(pictures, config):
+    """Refuse a target that the validation patients cannot show, before the hours of training."""
+    rows = pictures.rows_in("validation")
+    require_showable(
+        pictures.labels[rows],
+        rule=config.threshold_rule,
+        target=config.target,
+        patients=pictures.patients(rows),
+    )
+
+
+def make_classifier(
+    network: keras.Model, pictures: Pictures, manifest: Manifest, config: Config
+) -> Classifier:
+    """Give a trained network its card: calibrated and given a threshold on validation patients.
+
+    Then it is judged, once.
 
     Returns:
         A `Classifier` whose card lacks only how it was trained.
@@ -246,22 +272,21 @@ def make_classifier(network: keras.Model, pictures: Pictures, manifest: Manifest
         "resize": "stretched",
         "data": asdict(manifest.info),
         "samples": {},
-        "calibration": {"method": "none"},
         "metrics": {},
         "versions": _list_versions(),
     }
     classifier = Classifier(network, card)
+    rows, data = pictures.rows_in("validation"), f"{manifest.info.name}, validation"
+    logits = score_rows(cut_at_logit(classifier), pictures.images, rows)
+    calibrate_trained(classifier, logits, pictures.table.iloc[rows], config, data)
     scores = {
         part: score_rows(classifier, pictures.images, pictures.rows_in(part))
         for part in ("validation", "test")
         if len(pictures.rows_in(part))
     }
-    truth = pictures.labels[pictures.rows_in("validation")]
-    card["threshold"] = {
-        "value": choose_threshold(truth, scores["validation"]),
-        "rule": THRESHOLD_RULE,
-        "data": f"{manifest.info.name}, validation",
-    }
+    judged = pictures.labels[rows], scores["validation"]
+    value, rule = choose_within_reach(*judged, config)
+    card["threshold"] = describe_threshold(value, rule, *judged, pictures.patients(rows), data)
     for part in SPLITS:
         rows = pictures.rows_in(part)
         card["samples"][part] = describe_samples(pictures.table.iloc[rows])

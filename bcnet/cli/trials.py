@@ -1,0 +1,88 @@
+"""Commands that put models to the test: under worse pictures, and against each other."""
+
+import argparse
+
+from bcnet.cli.options import add_command, add_data, add_json, read_data, write_json
+from bcnet.cli.startup import import_workflows, load_classifier
+
+
+def add_commands(commands) -> None:
+    """Add stress and compare."""
+    _add_stress(commands)
+    _add_compare(commands)
+
+
+def _add_stress(commands):
+    command = add_command(
+        commands,
+        "stress",
+        _run_stress,
+        "judge a model as its test pictures get bluer, darker, blurred … (exit status 1: it has "
+        "seen some)",
+        "bcnet stress models/mine.keras dataset/ --plots figures/",
+    )
+    command.add_argument("model", metavar="MODEL", help="a .keras file")
+    add_data(command)
+    command.add_argument("--split", metavar="CSV", help="which picture stands where")
+    command.add_argument(
+        "--limit",
+        type=_parse_count,
+        metavar="N",
+        help="judge at most N pictures, of whole patients",
+    )
+    command.add_argument("--plots", metavar="DIR", help="also draw the figure there")
+    add_json(command)
+
+
+def _parse_count(text):
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more. Received: {text}")
+    return int(text)
+
+
+def _run_stress(options):
+    classifier = load_classifier(options.model)
+    manifest = read_data(options)
+    workflows = import_workflows()
+    from bcnet.evaluate.robustness import format_stress
+
+    result = workflows.stress(
+        classifier,
+        manifest,
+        split=options.split,
+        limit=options.limit,
+        plots_folder=options.plots,
+        progress=True,
+    )
+    print(f"{result['part']} ({result['data']}), {format_stress(result)}")
+    write_json(options, result)
+
+
+def _add_compare(commands):
+    command = add_command(
+        commands,
+        "compare",
+        _run_compare,
+        "compare two models on patients that neither has seen (exit status 1: one has)",
+        "bcnet compare models/old.keras models/new.keras dataset/",
+    )
+    command.add_argument("model_a", metavar="A", help="a .keras file")
+    command.add_argument("model_b", metavar="B", help="another")
+    add_data(command)
+    command.add_argument("--split", metavar="CSV", help="which picture stands where")
+    add_json(command)
+
+
+def _run_compare(options):
+    classifiers = load_classifier(options.model_a), load_classifier(options.model_b)
+    manifest = read_data(options)
+    workflows = import_workflows()
+    from bcnet.evaluate.comparison import format_comparison
+
+    result = workflows.compare(classifiers, manifest, split=options.split, progress=True)
+    for letter, model in zip("AB", result["models"], strict=True):
+        print(f"{letter}: {model['path']}, malignant from {model['threshold']:.3g} on")
+    print(f"{result['part']} ({result['data']}), {format_comparison(result)}")
+    if result["baselines"]["colours only"] is None:
+        print("no colours-only baseline: the data holds no pictures of both classes that trained A")
+    write_json(options, result)
