@@ -20,7 +20,13 @@ from bcnet.data.pipeline import resize_image, stream_samples, try_read
 from bcnet.evaluate.abstention import find_referred
 from bcnet.evaluate.gate import read_gate
 from bcnet.evaluate.scaling import Scaling
-from bcnet.explain.cases import CaseIndex, check_fingerprint, locate_index, read_index
+from bcnet.explain.cases import (
+    CaseIndex,
+    check_fingerprint,
+    fingerprint_weights,
+    locate_index,
+    read_index,
+)
 from bcnet.explain.faithfulness import Verdict, find_background, judge_heatmaps
 from bcnet.explain.graph import compile_answers, compile_features
 from bcnet.explain.heatmaps import BATCH_SIZE, explain_batch
@@ -115,15 +121,31 @@ class Classifier:
             ModelFileError: when the file is damaged or foreign, has no card, holds weights that
                 are not finite, or answers its stored reference inputs differently.
         """
-        path = locate_model(path)
-        network = read_model(path)
-        classifier = cls(network, read_card(card or path))
-        classifier._check_fit(path)
+        classifier = cls.open(path, card=card)
         try:
-            check_finite(network)
+            check_finite(classifier.model)
         except FloatingPointError as error:
-            raise ModelFileError(path, str(error)) from error
-        classifier._check_references(path)
+            raise ModelFileError(classifier.path, str(error)) from error
+        classifier._check_references(classifier.path)
+        return classifier
+
+    @classmethod
+    def open(cls, path: str | os.PathLike, *, card: str | os.PathLike | None = None):
+        """Open a model file without asking whether it answers as when saved; `load` does that.
+
+        For finding out what has changed; nothing else should be asked of it.
+
+        Args:
+            path: as for `load`.
+            card: as for `load`.
+
+        Raises:
+            FileNotFoundError: when there is no such file.
+            ModelFileError: when the file is damaged or foreign, or has no card.
+        """
+        path = locate_model(path)
+        classifier = cls(read_model(path), read_card(card or path))
+        classifier._check_fit(path)
         classifier.path = path
         return classifier
 
@@ -145,6 +167,7 @@ class Classifier:
         self.card["references"] = {
             "seed": REFERENCE_SEED,
             "probability": [round(float(p), 7) for p in answers],
+            "weights": fingerprint_weights(self.model),
         }
         write_model(path, self.model, self.card)
         self.path = os.fspath(path)
@@ -454,10 +477,19 @@ class Classifier:
                 path, f"it must turn RGB pictures into one probability. Found: {seen} to {said}"
             )
 
-    def _check_references(self, path):
+    def compare_references(self) -> tuple[np.ndarray, np.ndarray]:
+        """Answer the reference inputs again.
+
+        Returns:
+            The answers as saved and as they are now, float32 `(n,)` each.
+        """
         stored = self.card["references"]
         inputs = _make_references(self.image_size, stored["seed"])
-        difference = np.abs(self.predict_images(inputs) - stored["probability"]).max()
+        return np.array(stored["probability"], np.float32), self.predict_images(inputs)
+
+    def _check_references(self, path):
+        saved, now = self.compare_references()
+        difference = np.abs(now - saved).max()
         if not difference <= REFERENCE_TOLERANCE:
             raise ModelFileError(
                 path,
@@ -465,6 +497,9 @@ class Classifier:
                 f"{difference:.3g}, {REFERENCE_TOLERANCE} is allowed): file or software has "
                 "changed",
             )
+        weights = self.card["references"].get("weights")  # files of earlier versions have none
+        if weights and weights != fingerprint_weights(self.model):
+            raise ModelFileError(path, "its weights are not those it was saved with")
 
 
 # One index, prepared for searching, is kept as long as its file is unchanged.

@@ -229,6 +229,15 @@ def test_load_refuses_weights_that_are_not_the_saved_ones(model_file, tmp_path):
         Classifier.load(tmp_path / "other.keras")
 
 
+def test_load_refuses_changed_weights_that_answer_the_references_alike(model_file, tmp_path):
+    network, card = read_model(model_file), read_card(model_file)
+    kernel, bias = network.get_layer("logit").get_weights()
+    network.get_layer("logit").set_weights([kernel * 1.0001, bias])
+    write_model(tmp_path / "changed.keras", network, card)
+    with pytest.raises(ModelFileError, match="its weights are not those it was saved with"):
+        Classifier.load(tmp_path / "changed.keras")
+
+
 def test_load_refuses_weights_that_are_not_finite(model_file, tmp_path):
     model = read_model(model_file)
     kernel, bias = model.get_layer("dense1").get_weights()

@@ -46,6 +46,8 @@ def _add_evaluate(commands):
         metavar="COLUMN",
         help="also judge its values apart: laboratory, magnification, any column of a CSV",
     )
+    told = "judge though the model has seen some, and beside it without those: not a test"
+    command.add_argument("--allow-seen", action="store_true", help=told)
     command.add_argument("--precision", choices=PRECISIONS, default="float32")
     add_json(command)
 
@@ -68,6 +70,7 @@ def _run_evaluate(options):
         prevalence=options.prevalence,
         plots_folder=options.plots,
         by=options.by,
+        allow_seen=options.allow_seen,
         precision=options.precision,
         progress=True,
     )
@@ -77,7 +80,35 @@ def _run_evaluate(options):
         print(f"\n{format_projection(result['projection'])}")
     for column, subgroups in result.get("subgroups", {}).items():
         print(f"\n{format_subgroups(column, subgroups)}")
+    if "seen" in result:
+        _print_seen(result)
+    if "elsewhere" in result:
+        _print_elsewhere(result)
     write_json(options, result)
+
+
+def _print_seen(result):
+    from bcnet.evaluate.elsewhere import format_beside
+    from bcnet.workflows.ancestry import tell_seen
+
+    print(f"\n{tell_seen(result['seen'], result['n_images'])}")
+    if result["unseen"] is None:
+        print("without the seen pictures there are none")
+    else:
+        print(format_beside({"not a test": result, "without the seen": result["unseen"]}))
+
+
+def _print_elsewhere(result):
+    from bcnet.evaluate.elsewhere import format_beside, format_recalibration
+
+    home, found = result["elsewhere"]["home"], result["elsewhere"]["recalibration"]
+    print(f"\nexternal validation: made with {result['model_data']}, it knows none of these")
+    if home is None:
+        print("its card holds no test result to set beside this")
+    else:
+        own, here = f"its own test ({result['model_data']})", f"here ({result['data']})"
+        print(format_beside({own: home, here: result}))
+    print(f"\n{format_recalibration(result['calibration'], found)}")
 
 
 def _add_calibrate(commands):

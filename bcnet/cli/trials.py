@@ -1,4 +1,4 @@
-"""Commands that put models to the test: under worse pictures, and against each other."""
+"""Commands that put models to the test: worse pictures, each other, and tests that are none."""
 
 import argparse
 
@@ -7,9 +7,10 @@ from bcnet.cli.startup import import_workflows, load_classifier
 
 
 def add_commands(commands) -> None:
-    """Add stress and compare."""
+    """Add stress, compare and leak-demo."""
     _add_stress(commands)
     _add_compare(commands)
+    _add_leak_demo(commands)
 
 
 def _add_stress(commands):
@@ -85,4 +86,38 @@ def _run_compare(options):
     print(f"{result['part']} ({result['data']}), {format_comparison(result)}")
     if result["baselines"]["colours only"] is None:
         print("no colours-only baseline: the data holds no pictures of both classes that trained A")
+    write_json(options, result)
+
+
+def _add_leak_demo(commands):
+    command = add_command(
+        commands,
+        "leak-demo",
+        _run_leak_demo,
+        "show what a random split of pictures pretends, and how further failures are caught",
+        "bcnet leak-demo dataset/ --failure early-stopping --failure lucky-seed",
+    )
+    add_data(command)
+    command.add_argument(
+        "--failure",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="also normalisation, early-stopping or lucky-seed",
+    )
+    told = "take about N pictures, of whole patients (%(default)s)"
+    command.add_argument("--limit", type=_parse_count, default=1000, metavar="N", help=told)
+    command.add_argument("--seed", type=int, default=0, metavar="N", help="(%(default)s)")
+    add_json(command)
+
+
+def _run_leak_demo(options):
+    manifest = read_data(options)
+    workflows = import_workflows()
+    from bcnet.workflows.leakage import format_leak
+
+    result = workflows.leak_demo(
+        manifest, limit=options.limit, failures=options.failure, seed=options.seed, progress=True
+    )
+    print(format_leak(result))
     write_json(options, result)

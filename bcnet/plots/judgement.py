@@ -107,7 +107,7 @@ def plot_decision_curve(
     ax.plot(x, np.zeros_like(x), color=GREY, linewidth=1.2, linestyle="--", label="treat none")
     ax.set_xlabel("Probability from which one would act")
     ax.set_ylabel("Net benefit (true positives per case)")
-    ax.legend(frameon=False, loc="upper right")
+    ax.legend(frameon=False, loc="lower left")
     where = "assumed" if prevalence is not None else "in these data"
     unit = "by patient" if traced["unit"] == "patient" else "by picture"
     told = f"prevalence {share:.3g} ({where})"

@@ -45,6 +45,37 @@ def find_parts(card: dict, table: pd.DataFrame) -> pd.Series:
     return parts
 
 
+def count_seen(parts: pd.Series) -> dict[str, int]:
+    """Count the pictures that each step of the model's making has touched.
+
+    Args:
+        parts: as `find_parts` gives them.
+
+    Returns:
+        From those of `SEEN` that occur to the number of pictures, the most first.
+
+    Example:
+        >>> count_seen(pd.Series(["train", "test", None, "train"]))
+        {'train': 2}
+    """
+    return parts[parts.isin(SEEN)].value_counts().to_dict()
+
+
+def tell_seen(counts: dict[str, int], n_images: int) -> str:
+    """Tell how many of the pictures the model has seen, and which step has touched them.
+
+    Example:
+        >>> tell_seen({"train": 2, "validation": 1}, 9)  # doctest: +NORMALIZE_WHITESPACE
+        'this is no test: of 9 pictures the model has seen 3, or others of the same patients (2 in
+        train and 1 in validation)'
+    """
+    told = " and ".join(f"{count} in {step}" for step, count in counts.items())
+    return (
+        f"this is no test: of {n_images} pictures the model has seen {sum(counts.values())}, or "
+        f"others of the same patients ({told})"
+    )
+
+
 def require_unseen(path: str | os.PathLike, table: pd.DataFrame) -> None:
     """Refuse to judge on pictures or patients that the model to start from has seen.
 

@@ -13,11 +13,12 @@ from bcnet.config import CLASS_NAMES, SPLITS
 from bcnet.data.manifest import Manifest, read_sample
 from bcnet.data.split import assert_disjoint
 from bcnet.evaluate.calibration import evaluate_calibration
+from bcnet.evaluate.elsewhere import judge_recalibration
 from bcnet.evaluate.metrics import evaluate as measure
 from bcnet.evaluate.paired import Bootstrap
 from bcnet.evaluate.prevalence import check_prevalence, project_prevalence
 from bcnet.evaluate.subgroups import measure_subgroups
-from bcnet.workflows.ancestry import SEEN, SeenInTraining, find_parts
+from bcnet.workflows.ancestry import SEEN, SeenInTraining, count_seen, find_parts, tell_seen
 from bcnet.workflows.progress import make_bar
 from bcnet.workflows.samples import (
     list_patients,
@@ -30,6 +31,9 @@ logger = logging.getLogger("bcnet")
 
 PARTS = (*SPLITS, "all")
 
+NOT_A_TEST = "not a test"
+"""The part of pictures that are judged though the model has seen some of them."""
+
 
 def evaluate(
     classifier: Classifier,
@@ -41,6 +45,7 @@ def evaluate(
     prevalence: float | None = None,
     plots_folder: str | os.PathLike | None = None,
     by: Sequence[str] = (),
+    allow_seen: bool = False,
     precision: str = "float32",
     progress: bool = False,
 ) -> dict:
@@ -59,6 +64,7 @@ def evaluate(
             answers would mean there.
         plots_folder: where to write the figures.
         by: columns of the manifest to make subgroups of, such as "laboratory".
+        allow_seen: judge a "test" of which the model has seen some, as part "not a test".
         precision: of the network; float32 unless asked for.
         progress: show a bar.
 
@@ -69,11 +75,15 @@ def evaluate(
         were left out because they cannot be read; `calibration`, what
         `bcnet.evaluate.calibration.evaluate_calibration` gives; with `prevalence`, `projection`,
         what `bcnet.evaluate.prevalence.project_prevalence` gives; with `by`, `subgroups`, for each
-        column what `bcnet.evaluate.subgroups.measure_subgroups` gives.
+        column what `bcnet.evaluate.subgroups.measure_subgroups` gives. Where the card knows none
+        of the pictures, `elsewhere`: `home`, the card's own test metrics (None without), and
+        `recalibration`, what `bcnet.evaluate.elsewhere.judge_recalibration` gives, or `reason`.
+        Of part "not a test", `seen`, the number of pictures that each step has touched, and
+        `unseen`, the metrics of the others (None without).
 
     Raises:
-        SeenInTraining: when a picture or patient of a "test" or "external" judgement has trained
-            or tuned the model.
+        SeenInTraining: when a picture or patient of a "test" has trained, tuned or calibrated the
+            model, unless `allow_seen`.
         ValueError: when the part has no readable pictures, or there is no such column.
     """
     if part not in PARTS:
@@ -88,7 +98,8 @@ def evaluate(
     if table["split"].notna().any() and part != "all":
         table = select_part(table, part)
     table, unreadable = score_table(classifier, table, precision, progress)
-    table, part = settle_part(classifier.card, table, part)
+    table, part = settle_part(classifier.card, table, part, allow_seen=allow_seen)
+    known = find_parts(classifier.card, table)
     judged = {
         "y_true": table["label"],
         "y_prob": table["probability"],
@@ -104,6 +115,11 @@ def evaluate(
         **measure(**judged, threshold=threshold),
         "calibration": evaluate_calibration(**judged),
     }
+    if known.isna().all():
+        result["elsewhere"] = _judge_elsewhere(classifier.card, judged)
+    if part == NOT_A_TEST:
+        unseen = table[~known.isin(SEEN)]
+        result |= {"seen": count_seen(known), "unseen": _measure_unseen(unseen, threshold)}
     if prevalence is not None:
         result["projection"] = project_prevalence(
             **judged, prevalence=prevalence, threshold=threshold
@@ -114,6 +130,22 @@ def evaluate(
         _draw(result, table, manifest, Path(plots_folder))
         _draw_training(classifier.card, Path(plots_folder))
     return result
+
+
+def _judge_elsewhere(card, judged):
+    """Set the card's own test beside an external validation, and say what could be repaired."""
+    try:
+        repaired = judge_recalibration(**judged)
+    except ValueError as error:  # too few patients, or scores that are no better than chance
+        repaired = {"reason": str(error)}
+    return {"home": card["metrics"].get("test"), "recalibration": repaired}
+
+
+def _measure_unseen(table, threshold):
+    if table.empty:
+        return None
+    patients = list_patients(table)
+    return measure(table["label"], table["probability"], patients=patients, threshold=threshold)
 
 
 def _require_columns(table, columns):
@@ -167,19 +199,20 @@ def score_table(classifier, table, precision, progress):
     return table[read].reset_index(drop=True), int((~read).sum())
 
 
-def settle_part(card, table, part):
+def settle_part(card, table, part, *, allow_seen=False):
     """Say what the pictures are to the model; refuse to call seen ones a test.
 
     Args:
         card: the model's.
         table: rows of a manifest with the column `hash`.
         part: that is to be judged: "test", "validation", "train" or "all".
+        allow_seen: call a test of which the model has seen some `NOT_A_TEST`, and let it pass.
 
     Returns:
         The rows to judge, and their part; "external" where the card knows none of them.
 
     Raises:
-        SeenInTraining: when one of a test has trained or tuned the model.
+        SeenInTraining: when one of a test has trained, tuned or calibrated the model.
         ValueError: when the card knows none of them as `part`.
     """
     known = find_parts(card, table)
@@ -190,13 +223,13 @@ def settle_part(card, table, part):
             return table, "external"
         return _select_known(table, known, part), part
     if part == "test":
-        seen = known.isin(SEEN)
-        if seen.any():
-            counts = known[seen].value_counts()
-            told = " and ".join(f"{count} in {name}" for name, count in counts.items())
+        seen = count_seen(known)
+        if seen and allow_seen:
+            return table, NOT_A_TEST
+        if seen:
             raise SeenInTraining(
-                f"this is no test: of {len(table)} pictures the model has seen {seen.sum()}, or "
-                f"others of the same patients ({told}). Judge other patients, or use --part all"
+                f"{tell_seen(seen, len(table))}. Judge other patients, or see both with "
+                "--allow-seen"
             )
     return table, part
 

@@ -273,7 +273,7 @@ def make_classifier(
         "data": asdict(manifest.info),
         "samples": {},
         "metrics": {},
-        "versions": _list_versions(),
+        "versions": list_versions(),
     }
     classifier = Classifier(network, card)
     rows, data = pictures.rows_in("validation"), f"{manifest.info.name}, validation"
@@ -300,7 +300,8 @@ def make_classifier(
     return classifier
 
 
-def _list_versions():
+def list_versions() -> dict:
+    """List the versions of the software that a model's answers hang on, by name, for its card."""
     packages = ("bcnet", "tensorflow", "keras", "numpy", "pillow", "opencv-python-headless")
     return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
