@@ -193,7 +193,7 @@ class Classifier:
         """
         weights = [np.array([[scaling.slope]]), np.array([scaling.intercept])]
         self.model.get_layer("calibration").set_weights(weights)
-        self._networks = {"float32": self.model}
+        self._networks, self._compiled = {"float32": self.model}, {}
 
     @property
     def threshold(self) -> float:

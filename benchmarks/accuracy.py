@@ -8,13 +8,20 @@ are trained on the same patients and judged on the same others.
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-from ledger import Ledger, RunFailed, format_cells, format_header, read_count, read_weights
+from ledger import (
+    Ledger,
+    RunFailed,
+    add_weights,
+    format_cells,
+    format_header,
+    read_count,
+    run_in_scratch,
+)
 
 from bcnet.cli.startup import import_workflows
 from bcnet.config import Config
@@ -251,14 +258,7 @@ def parse_arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--folds", type=read_count, default=4, metavar="N", help="default: 4")
     parser.add_argument("--quick", action="store_true", help="five minutes: does it all work?")
     parser.add_argument("--json", metavar="FILE", help="keep each run there; go on from it")
-    parser.add_argument(
-        "--weights",
-        nargs="+",
-        type=read_weights,
-        default=[],
-        metavar="NETWORK=FILE",
-        help="the recipes' ImageNet weights, such as mobilenet=FILE, instead of a download",
-    )
+    add_weights(parser, "the recipes' ImageNet weights")
     arguments = parser.parse_args(words)
     arguments.weights = dict(arguments.weights)
     return arguments
@@ -273,13 +273,7 @@ def main(words: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: as `run`, or 2 after one line that says what is wrong with the input.
     """
-    arguments = parse_arguments(words)
-    try:
-        with tempfile.TemporaryDirectory() as scratch:
-            return run(arguments, scratch)
-    except (OSError, ValueError) as error:
-        print(f"benchmarks/accuracy.py: {error}", file=sys.stderr)
-        return 2
+    return run_in_scratch(run, parse_arguments(words), "accuracy.py")
 
 
 if __name__ == "__main__":

@@ -5,12 +5,19 @@ Belongs here: networks, data sets and tables. Does not: what one run measures (`
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from ledger import Ledger, RunFailed, format_cells, format_header, read_count, read_weights
+from ledger import (
+    Ledger,
+    RunFailed,
+    add_weights,
+    format_cells,
+    format_header,
+    read_count,
+    run_in_scratch,
+)
 
 from bcnet.cli.startup import import_workflows
 from bcnet.config import HEATMAP_METHODS
@@ -199,14 +206,7 @@ def parse_arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--thresholds", action="store_true", help="what the verdicts look at")
     parser.add_argument("--quick", action="store_true", help="minutes: does it all work?")
     parser.add_argument("--json", metavar="FILE", help="keep each run there; go on from it")
-    parser.add_argument(
-        "--weights",
-        nargs="+",
-        type=read_weights,
-        default=[],
-        metavar="NETWORK=FILE",
-        help="ImageNet weights, such as mobilenet=FILE, instead of a download",
-    )
+    add_weights(parser, "ImageNet weights")
     arguments = parser.parse_args(words)
     arguments.weights = dict(arguments.weights)
     return arguments
@@ -221,13 +221,7 @@ def main(words: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: as `run`, or 2 after one line that says what is wrong with the input.
     """
-    arguments = parse_arguments(words)
-    try:
-        with tempfile.TemporaryDirectory() as scratch:
-            return run(arguments, scratch)
-    except (OSError, ValueError) as error:
-        print(f"benchmarks/explanations.py: {error}", file=sys.stderr)
-        return 2
+    return run_in_scratch(run, parse_arguments(words), "explanations.py")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ is imported, because what this process holds would count as the memory of the on
 import argparse
 import json
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -149,3 +150,30 @@ def read_weights(text: str) -> tuple[str, str]:
     if not (separator and file and network in NETWORKS):
         raise argparse.ArgumentTypeError(f"must be NETWORK=FILE. Received: {text}")
     return network, file
+
+
+def add_weights(parser: argparse.ArgumentParser, told: str) -> None:
+    """Let the user name ImageNet weights; `dict(arguments.weights)` gives the file by network."""
+    told = f"{told}, such as mobilenet=FILE, instead of a download"
+    parser.add_argument(
+        "--weights", nargs="+", type=read_weights, default=[], metavar="NETWORK=FILE", help=told
+    )
+
+
+def run_in_scratch(run: Callable, arguments: argparse.Namespace, name: str) -> int:
+    """Run a benchmark with a folder of its own.
+
+    Args:
+        run: `run(arguments, scratch)` gives the exit status.
+        arguments: the command line.
+        name: of the script.
+
+    Returns:
+        The exit status: as `run`, or 2 after one line that says what is wrong with the input.
+    """
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            return run(arguments, scratch)
+    except (OSError, ValueError) as error:
+        print(f"benchmarks/{name}: {error}", file=sys.stderr)
+        return 2

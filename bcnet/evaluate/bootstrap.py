@@ -96,23 +96,24 @@ def bound_curve(measure, groups, *, draws, seed):
     return tuple(np.array([end[name] for end in ends], float) for name in ("low", "high"))
 
 
-def bound_draws(samples):
-    """Bound a measure by its draws: the 95 % percentile interval.
+def bound_draws(samples, confidence=CONFIDENCE):
+    """Bound a measure by its draws: the percentile interval.
 
     Args:
         samples: The measure in each draw, float64 `(draws,)`, NaN where it was undefined.
+        confidence: Share of the draws that the interval holds, and that must be defined.
 
     Returns:
-        `{"low", "high"}`; both None where more than 5 % of the draws left it undefined.
+        `{"low", "high"}`; both None where too many draws left it undefined.
 
     Example:
         >>> bound_draws(np.repeat([0.25, 0.5, 0.75], [5, 90, 5]))  # 2.5 % off each end
         {'low': 0.25, 'high': 0.75}
     """
     defined = samples[~np.isnan(samples)]
-    if len(defined) < CONFIDENCE * len(samples):
+    if len(defined) < confidence * len(samples):
         return {"low": None, "high": None}
-    low, high = np.quantile(defined, TAILS)
+    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
     return {"low": float(low), "high": float(high)}
 
 

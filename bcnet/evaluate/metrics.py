@@ -13,7 +13,6 @@ import numpy as np
 from bcnet.evaluate.bootstrap import (
     CONFIDENCE,
     TAILS,
-    bound_draws,
     bound_measures,
     check_draws,
     draw_weights,
@@ -266,12 +265,11 @@ def bound_mean(values, *, patients=None, draws=2000, seed=0):
     groups = np.arange(len(values))
     if patients is not None:
         _, groups = number_patients(patients, len(values))
-    means = [
-        weights @ values / weights.sum(axis=1) for weights in draw_weights(groups, draws, seed)
-    ]
-    is_bound = groups.max() > 0
-    ends = bound_draws(np.concatenate(means)) if is_bound else {"low": None, "high": None}
-    return {"value": float(values.mean()), **ends}
+
+    def measure(weights):
+        return (weights @ values / weights.sum(axis=1))[:, None]
+
+    return bound_measures(["mean"], measure, groups, draws=draws, seed=seed)["mean"]
 
 
 def format_metrics(result):

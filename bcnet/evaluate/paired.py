@@ -6,7 +6,13 @@ not: what is set against what, and the table of a single model (`metrics`).
 
 import numpy as np
 
-from bcnet.evaluate.bootstrap import CONFIDENCE, WEIGHTS_AT_ONCE, check_draws, draw_weights
+from bcnet.evaluate.bootstrap import (
+    CONFIDENCE,
+    WEIGHTS_AT_ONCE,
+    bound_draws,
+    check_draws,
+    draw_weights,
+)
 from bcnet.evaluate.cases import average_logits, check_labels, find_mixed, number_patients
 
 MEASURES = (
@@ -184,9 +190,6 @@ def estimate(samples, *, confidence=CONFIDENCE):
         >>> estimate(np.array([0.5, 0.0, 1.0, 0.5]), confidence=0.5)
         {'value': 0.5, 'low': 0.25, 'high': 0.75}
     """
-    value, drawn = samples[0], samples[1:][~np.isnan(samples[1:])]
-    value = None if np.isnan(value) else float(value)
-    if value is None or len(drawn) < confidence * (len(samples) - 1):
-        return {"value": value, "low": None, "high": None}
-    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return {"value": value, "low": float(low), "high": float(high)}
+    if np.isnan(samples[0]):
+        return {"value": None, "low": None, "high": None}
+    return {"value": float(samples[0]), **bound_draws(samples[1:], confidence)}

@@ -126,7 +126,7 @@ def find_explained_layers(model):
         >>> [layer.name for layer in find_explained_layers(build_mobilenet((64, 64)))]
         ['conv_pw_13_relu']
     """
-    return _remember(
+    return remember(
         model,
         "explained",
         lambda flat: [_find_activated(flat, layer) for layer in find_last_convolutions(model)],
@@ -181,7 +181,7 @@ def locate_cells(model, chosen):
         >>> locate_cells(model, [model.get_layer("conv3")])[0]  # centres of four pixels each
         Axis(start=1.5, step=4.0)
     """
-    return _remember(model, ("cells", *chosen), lambda flat: _locate_cells(flat, chosen))
+    return remember(model, ("cells", *chosen), lambda flat: _locate_cells(flat, chosen))
 
 
 def compile_pass(model, compute, *, layers=(), positive_unit=1):
@@ -215,7 +215,7 @@ def compile_pass(model, compute, *, layers=(), positive_unit=1):
         TensorShape([5, 16, 16, 64])
     """
     key = (compute, tuple(layers), positive_unit)
-    return _remember(model, key, lambda flat: _compile(flat, *key))
+    return remember(model, key, lambda flat: _compile(flat, *key))
 
 
 def compile_features(model):
@@ -258,7 +258,33 @@ def compile_answers(model):
         >>> answers.shape, len(features)
         (TensorShape([5, 1]), 5)
     """
-    return _remember(model, "answers", lambda flat: _compile_answers(flat, model.name))
+    return remember(model, "answers", lambda flat: _compile_answers(flat, model.name))
+
+
+def remember(model, key, make):
+    """Make something of a model once, and keep it as long as the model lives.
+
+    Args:
+        model: As for `compile_pass`.
+        key: What it is, hashable; another for each thing made of the model.
+        make: Function of the opened model, called when it is first asked for, by one thread only.
+
+    Returns:
+        What `make` gave.
+
+    Raises:
+        ValueError: If the model cannot be looked into.
+
+    Example:
+        >>> model = build_cnn((64, 64))
+        >>> remember(model, "list", list) is remember(model, "list", list)
+        True
+    """
+    with _building:
+        flat = _open(model)
+        if key not in flat.known:
+            flat.known[key] = make(flat)
+        return flat.known[key]
 
 
 def _compile_answers(flat, name):
@@ -327,15 +353,6 @@ def _open(model):
         if model not in _flat_models:
             _flat_models[model] = _flatten(_check_model(model))
         return _flat_models[model]
-
-
-def _remember(model, key, make):
-    """What `make` makes of the open model, made once."""
-    with _building:
-        flat = _open(model)
-        if key not in flat.known:
-            flat.known[key] = make(flat)
-        return flat.known[key]
 
 
 def _check_model(model):

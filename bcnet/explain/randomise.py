@@ -6,16 +6,11 @@ that stays the same when the weights are random shows the picture, not what the 
 What belongs here makes such networks. Comparing their maps belongs to `sanity`.
 """
 
-import weakref
-
 import keras
 import numpy as np
 from keras import layers
 
-from bcnet.explain.graph import _building, find_last_convolutions, find_layer
-
-# Keyed weakly by the model: what was made from it goes when it goes.
-_made = weakref.WeakKeyDictionary()
+from bcnet.explain.graph import find_last_convolutions, find_layer, remember
 
 
 def randomise_layers(model, chosen, *, seed=0):
@@ -39,12 +34,8 @@ def randomise_layers(model, chosen, *, seed=0):
         >>> other.get_layer("conv1") is model.get_layer("conv1")
         True
     """
-    with _building:
-        made = _made.setdefault(model, {})
-        key = (tuple(layer.name for layer in chosen), seed)
-        if key not in made:
-            made[key] = _randomise(model, chosen, np.random.default_rng(seed))
-        return made[key]
+    key = ("random", *(layer.name for layer in chosen), seed)
+    return remember(model, key, lambda _: _randomise(model, chosen, np.random.default_rng(seed)))
 
 
 def randomise_weights(weights, rng):

@@ -16,7 +16,6 @@ import pandas as pd
 from bcnet.classifier import Classifier
 from bcnet.config import CALIBRATIONS, Config
 from bcnet.data.manifest import Manifest
-from bcnet.data.split import assert_disjoint
 from bcnet.evaluate.cases import find_logits
 from bcnet.evaluate.metrics import evaluate
 from bcnet.evaluate.prevalence import check_prevalence
@@ -32,7 +31,7 @@ from bcnet.models import with_precision
 from bcnet.workflows.ancestry import CALIBRATED, SeenInTraining, find_parts
 from bcnet.workflows.evaluation import score_table, select_part
 from bcnet.workflows.promises import describe_band
-from bcnet.workflows.samples import describe_samples, list_patients, take_split
+from bcnet.workflows.samples import describe_samples, list_patients, take_table
 
 logger = logging.getLogger("bcnet")
 
@@ -136,8 +135,7 @@ def calibrate(
 
 def _take_table(classifier, manifest, split, progress):
     """Take the pictures that may calibrate, with the columns `hash`, `logit` and `part`."""
-    table = manifest.table if split is None else take_split(manifest.table, split)
-    assert_disjoint(table)
+    table = take_table(manifest, split)
     is_divided = table["split"].notna().any()
     if is_divided:
         table = select_part(table, "validation")

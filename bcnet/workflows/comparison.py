@@ -7,14 +7,13 @@ import pandas as pd
 
 from bcnet.classifier import Classifier
 from bcnet.data.manifest import Manifest, read_sample
-from bcnet.data.split import assert_disjoint
 from bcnet.evaluate.baselines import count_colours, fit_colours
 from bcnet.evaluate.comparison import compare as judge
 from bcnet.evaluate.comparison import measure_alone
 from bcnet.evaluate.paired import Bootstrap
 from bcnet.workflows.ancestry import SEEN, SeenInTraining, find_parts
 from bcnet.workflows.evaluation import score_table, select_part, settle_part
-from bcnet.workflows.samples import list_patients, list_samples, take_split
+from bcnet.workflows.samples import list_patients, list_samples, take_table
 
 # Pictures that the colours-only baseline is fitted on at most: 48 numbers need no more.
 MOST_TRAINING = 5000
@@ -50,8 +49,7 @@ def compare(
         SeenInTraining: when a picture or patient of the test has trained or tuned either model.
         ValueError: when the part has no readable pictures, or one class only.
     """
-    table = manifest.table if split is None else take_split(manifest.table, split)
-    assert_disjoint(table)
+    table = take_table(manifest, split)
     first, second = classifiers
     scored, unreadable = score_table(first, table, "float32", progress)
     table, part = _choose_test(scored, [each.card for each in classifiers])

@@ -11,7 +11,6 @@ from bcnet import plots
 from bcnet.classifier import Classifier, check_threshold, settle_precision
 from bcnet.config import CLASS_NAMES, SPLITS
 from bcnet.data.manifest import Manifest, read_sample
-from bcnet.data.split import assert_disjoint
 from bcnet.evaluate.calibration import evaluate_calibration
 from bcnet.evaluate.elsewhere import judge_recalibration
 from bcnet.evaluate.metrics import evaluate as measure
@@ -24,7 +23,7 @@ from bcnet.workflows.samples import (
     list_patients,
     list_samples,
     require_readable,
-    take_split,
+    take_table,
 )
 
 logger = logging.getLogger("bcnet")
@@ -93,8 +92,7 @@ def evaluate(
     if prevalence is not None:
         check_prevalence(prevalence)
     _require_columns(manifest.table, by)
-    table = manifest.table if split is None else take_split(manifest.table, split)
-    assert_disjoint(table)
+    table = take_table(manifest, split)
     if table["split"].notna().any() and part != "all":
         table = select_part(table, part)
     table, unreadable = score_table(classifier, table, precision, progress)

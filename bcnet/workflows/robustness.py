@@ -9,14 +9,13 @@ import pandas as pd
 from bcnet import plots
 from bcnet.classifier import Classifier
 from bcnet.data.manifest import Manifest, patient_keys
-from bcnet.data.split import assert_disjoint
 from bcnet.evaluate.cases import PATIENTS_UNKNOWN
 from bcnet.evaluate.paired import Bootstrap
 from bcnet.evaluate.perturbations import choose_perturbations
 from bcnet.evaluate.robustness import stress as judge
 from bcnet.workflows.evaluation import describe_data, select_part, settle_part
 from bcnet.workflows.progress import make_bar
-from bcnet.workflows.samples import decode_table, hash_patient, list_patients, take_split
+from bcnet.workflows.samples import decode_table, hash_patient, list_patients, take_table
 
 
 def stress(
@@ -49,8 +48,7 @@ def stress(
         SeenInTraining: as `evaluate` does.
         ValueError: when the part has no readable pictures, or one class only.
     """
-    table = manifest.table if split is None else take_split(manifest.table, split)
-    assert_disjoint(table)
+    table = take_table(manifest, split)
     if table["split"].notna().any():
         table = select_part(table, "test")
     pictures = decode_table(table, classifier.image_size, progress=progress)

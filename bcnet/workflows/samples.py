@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from bcnet.classifier import SCORING_BATCH, Classifier
-from bcnet.data.manifest import patient_keys, patients_known, read_sample
+from bcnet.data.manifest import Manifest, patient_keys, patients_known, read_sample
 from bcnet.data.pipeline import decode_samples
-from bcnet.data.split import apply_split
+from bcnet.data.split import apply_split, assert_disjoint
 from bcnet.readers import UnreadableImageError
 from bcnet.workflows.progress import make_bar
 
@@ -108,6 +108,24 @@ def take_split(table: pd.DataFrame, path: str | os.PathLike) -> pd.DataFrame:
         logger.info(note)
     if table["split"].isna().all():
         raise ValueError(f"{path} must have a column `split`. Found: `fold`, which says no part")
+    return table
+
+
+def take_table(manifest: Manifest, split: str | os.PathLike | None) -> pd.DataFrame:
+    """Take the rows of a manifest, with the parts that a CSV gives them where there is one.
+
+    Args:
+        manifest: the pictures.
+        split: CSV as `bcnet split` writes it, or None for the parts that the data bring.
+
+    Returns:
+        Rows of which no patient stands in two parts.
+
+    Raises:
+        ValueError: as `take_split`, or a patient stands in two parts.
+    """
+    table = manifest.table if split is None else take_split(manifest.table, split)
+    assert_disjoint(table)
     return table
 
 
