@@ -70,14 +70,16 @@ class Config:
         image_size: `(height, width)` in pixels the network sees; None chooses by the pictures.
         weights: "imagenet", a weights file of the backbone, or None to start from random weights.
         initial_weights: a `.keras` file of ours whose layers are taken over where they match.
-        epochs: passes over the training pictures (of each stage, where there are two).
-        batch_size: pictures per step.
+        epochs: passes over the training pictures (of each stage, where there are two); None
+            chooses by their number.
+        batch_size: pictures per step; None chooses by their number.
         learning_rate: Adam's highest rate, reached after the warm-up; None for the network's own.
         fine_tune_rate: the same for the second stage, when pretrained layers are let loose.
         fine_tune_from: name of the first block let loose then; None for the network's own.
         schedule: "cosine" lets the rate fall to zero after the warm-up, "constant" keeps it.
         warmup_epochs: passes during which the rate rises.
-        patience: passes without a better validation score before training stops early.
+        patience: passes without a better validation score before training stops early; None
+            chooses by their number.
         label_smoothing: share by which labels are drawn towards one half.
         mixup: alpha of the Beta distribution by which pairs of pictures are mixed; 0 mixes none.
         sampling: one of `SAMPLINGS`.
@@ -100,8 +102,8 @@ class Config:
         ValueError: for a value outside its range, naming it.
 
     Example:
-        >>> Config(epochs=5).batch_size
-        64
+        >>> Config(epochs=5).epochs
+        5
     """
 
     model: str = "cnn"
@@ -110,14 +112,14 @@ class Config:
     image_size: tuple[int, int] | None = None
     weights: str | None = None
     initial_weights: str | None = None
-    epochs: int = 25
-    batch_size: int = 64
+    epochs: int | None = None
+    batch_size: int | None = None
     learning_rate: float | None = None
     fine_tune_rate: float | None = None
     fine_tune_from: str | None = None
     schedule: str = "cosine"
     warmup_epochs: int = 1
-    patience: int = 10
+    patience: int | None = None
     label_smoothing: float = 0.0
     mixup: float = 0.0
     sampling: str = "weighted"
@@ -138,7 +140,8 @@ class Config:
 
     def __post_init__(self):
         for name in ("epochs", "batch_size", "patience", "members"):
-            _check(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+            value = getattr(self, name)
+            _check(name, value, value is None or value >= 1, "at least 1")
         for name in ("learning_rate", "fine_tune_rate"):
             value = getattr(self, name)
             _check(name, value, value is None or 0 < value <= 1, "above 0, at most 1")

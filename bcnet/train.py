@@ -9,8 +9,9 @@ import os
 import zipfile
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -94,6 +95,45 @@ def use_gpu_gently() -> None:
             return
 
 
+class Pace(NamedTuple):
+    """How long a training goes on, and in which steps.
+
+    Attributes:
+        epochs: passes over the training pictures.
+        batch_size: pictures per step.
+        patience: passes without a better validation score before it stops early.
+    """
+
+    epochs: int
+    batch_size: int
+    patience: int
+
+
+USUAL_PACE = Pace(epochs=25, batch_size=64, patience=10)
+# From random weights, 25 passes in steps of 64 are too few steps where pictures are few, and the
+# score of a few validation patients jumps too much to stop by.
+SMALL_SET, SMALL_PACE = 1000, Pace(epochs=60, batch_size=16, patience=60)
+
+
+def choose_pace(config: Config, n_images: int = SMALL_SET) -> Pace:
+    """Choose epochs, batch size and patience, as far as the configuration leaves them open.
+
+    Args:
+        config: see `Config`.
+        n_images: pictures there are, of all parts; by default enough.
+
+    Returns:
+        What was asked for, else what suits so many pictures.
+
+    Example:
+        >>> choose_pace(Config(epochs=5), 300)
+        Pace(epochs=5, batch_size=16, patience=60)
+    """
+    is_small = n_images < SMALL_SET and config.model == "cnn"
+    own = SMALL_PACE if is_small else USUAL_PACE
+    return Pace(*(getattr(config, name) or getattr(own, name) for name in Pace._fields))
+
+
 def train(
     model: keras.Model,
     train_ds: tf.data.Dataset,
@@ -127,6 +167,7 @@ def train(
         TrainingDiverged: when loss or weights are no longer finite.
         ValueError: when `state` belongs to another network or another run.
     """
+    config = replace(config, **choose_pace(config)._asdict())
     keras.utils.set_random_seed(config.seed)
     steps = int(train_ds.cardinality())
     loss = keras.losses.BinaryCrossentropy(label_smoothing=config.label_smoothing)

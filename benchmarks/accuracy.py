@@ -117,7 +117,7 @@ def make_config(contestant: str, data: str, arguments: argparse.Namespace) -> Co
         changes["weights"] = str(Path(arguments.weights[changes["model"]]).resolve())
     config = Config(**changes)
     if arguments.quick:
-        return replace(config, epochs=min(QUICK_EPOCHS, config.epochs), members=1)
+        return replace(config, epochs=min(QUICK_EPOCHS, config.epochs or QUICK_EPOCHS), members=1)
     return config
 
 

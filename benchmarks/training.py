@@ -202,7 +202,7 @@ def make_training_cases(pictures: Pictures, folder: Path, modality: str) -> list
     }
     cases = {}
     for name, (precision, widths) in settings.items():
-        config = Config(epochs=2, precision=precision, modality=modality)
+        config = Config(epochs=2, batch_size=64, precision=precision, modality=modality)
         policy = choose_precision(precision).removeprefix("mixed_")
         ours = partial(time_our_training, pictures, config, widths=widths)
         cases.setdefault((policy, widths), Case(name, policy, ours, peer))
@@ -216,7 +216,7 @@ def make_torch_cases(pictures: Pictures, modality: str) -> list[Case]:
     """
     if not find_version("torch"):
         return []
-    config = Config(epochs=2, modality=modality)
+    config = Config(epochs=2, batch_size=64, modality=modality)
     precision = choose_precision(config.precision).removeprefix("mixed_")
     ours = partial(time_our_training, pictures, config)
     return [
@@ -227,7 +227,7 @@ def make_torch_cases(pictures: Pictures, modality: str) -> list[Case]:
 
 def make_input_case(pictures: Pictures, modality: str) -> Case:
     """Compare the input pipeline alone with the training that it feeds, as the peer."""
-    config = Config(epochs=2, modality=modality)
+    config = Config(epochs=2, batch_size=64, modality=modality)
     train_ds = make_training_ds(
         pictures.images, pictures.labels, batch_size=config.batch_size, modality=modality
     )

@@ -407,7 +407,7 @@ def test_help_lists_every_command_and_what_this_is_not(run):
 
 def test_defaults_are_those_of_the_config(run):
     _, out, _ = run("train", "--help")
-    assert f"passes over the pictures ({Config.epochs})" in " ".join(out.split())
+    assert f"of tissue ({Config.stain_jitter})" in " ".join(out.split())
 
 
 def start(*arguments):

@@ -11,7 +11,17 @@ import tensorflow as tf
 from bcnet.config import Config
 from bcnet.data.pipeline import make_evaluation_ds, make_training_ds
 from bcnet.models import build_cnn
-from bcnet.train import History, TrainingDiverged, check_finite, choose_precision, train
+from bcnet.train import (
+    SMALL_PACE,
+    SMALL_SET,
+    USUAL_PACE,
+    History,
+    TrainingDiverged,
+    check_finite,
+    choose_pace,
+    choose_precision,
+    train,
+)
 
 CONFIG = Config(epochs=4, batch_size=8, patience=4)
 
@@ -122,6 +132,22 @@ def test_train_stops_when_patience_is_over(pictures):
     history = train(make_network(), *make_datasets(pictures), config, score=lambda *_: next(scores))
     assert len(history) == 4
     assert history.best_epoch == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "n_images", "expected"),
+    [
+        ("cnn", SMALL_SET - 1, SMALL_PACE),
+        ("cnn", SMALL_SET, USUAL_PACE),
+        ("mobilenet", SMALL_SET - 1, USUAL_PACE),
+    ],
+)
+def test_choose_pace_gives_few_pictures_more_and_smaller_steps(model, n_images, expected):
+    assert choose_pace(Config(model=model), n_images) == expected
+
+
+def test_choose_pace_follows_the_user_first():
+    assert choose_pace(Config(epochs=5, batch_size=8, patience=2), 300) == (5, 8, 2)
 
 
 def test_train_names_a_loss_that_is_not_finite(pictures, tmp_path):

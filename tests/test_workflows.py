@@ -16,6 +16,7 @@ from bcnet import Classifier, workflows
 from bcnet.config import SPLITS, Config
 from bcnet.data.manifest import patient_keys, read_manifest
 from bcnet.readers import read_image
+from bcnet.train import SMALL_PACE, USUAL_PACE
 from bcnet.workflows import cross_validation, fitting, preparation
 from bcnet.workflows.ancestry import SeenInTraining
 from bcnet.workflows.cross_validation import align
@@ -232,6 +233,15 @@ def test_settle_config_refuses_weights_for_the_cnn(simulated):
 def test_settle_config_follows_the_user_before_the_data(simulated):
     config = settle_config(simulated, Config(modality="radiology", image_size=(32, 40)))
     assert (config.modality, config.image_size) == ("radiology", (32, 40))
+
+
+def test_settle_config_chooses_the_pace_by_the_number_of_pictures(simulated):
+    few = settle_config(simulated, Config())
+    many = settle_config(
+        replace(simulated, table=pd.concat([simulated.table] * 13, ignore_index=True)), Config()
+    )
+    assert (few.epochs, few.batch_size, few.patience) == SMALL_PACE
+    assert (many.epochs, many.batch_size, many.patience) == USUAL_PACE
 
 
 def test_divide_keeps_the_split_that_the_data_brings(simulated, tmp_path):

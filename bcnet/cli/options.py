@@ -115,10 +115,10 @@ def add_training(command: argparse.ArgumentParser) -> None:
 
     add("--model", choices=NETWORKS, help="network (%(default)s)")
     add("--image-size", type=parse_size, metavar="N", help="pixels a side, or HEIGHTxWIDTH")
-    add("--epochs", type=int, metavar="N", help="passes over the pictures (%(default)s)")
-    add("--batch-size", type=int, metavar="N", help="pictures per step (%(default)s)")
+    add("--epochs", type=int, metavar="N", help="passes over the pictures (by their number)")
+    add("--batch-size", type=int, metavar="N", help="pictures per step (by their number)")
     add("--learning-rate", type=float, metavar="X", help="Adam's highest rate (the network's own)")
-    add("--patience", type=int, metavar="N", help="epochs to wait for a better one (%(default)s)")
+    add("--patience", type=int, metavar="N", help="epochs to wait for a better one (by number)")
     add("--validation", type=float, metavar="SHARE", help="share of patients (%(default)s)")
     add("--seed", type=int, metavar="N", help="same seed, same run (%(default)s)")
     add("--precision", choices=PRECISIONS, help="of training (%(default)s)")

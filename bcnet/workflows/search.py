@@ -21,7 +21,7 @@ SEARCHABLE = {
     # About a factor of five beyond what is recommended of any network, on either side.
     "learning_rate": FloatDistribution(2e-5, 1e-2, log=True),
     "fine_tune_rate": FloatDistribution(2e-6, 5e-3, log=True),
-    "batch_size": CategoricalDistribution((32, 64, 128)),
+    "batch_size": CategoricalDistribution((16, 32, 64, 128)),
     # In steps, so that 0, which leaves a recipe out, is tried as often as any other.
     "label_smoothing": FloatDistribution(0.0, 0.2, step=0.05),
     "mixup": FloatDistribution(0.0, 0.4, step=0.1),

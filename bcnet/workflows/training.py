@@ -22,6 +22,7 @@ from bcnet.evaluate.metrics import evaluate
 from bcnet.evaluate.thresholds import check_rule, require_showable
 from bcnet.modelfile import locate_model
 from bcnet.models import BACKBONES
+from bcnet.train import choose_pace
 from bcnet.workflows.ancestry import ANCESTORS, describe_parent, require_unseen
 from bcnet.workflows.calibration import (
     calibrate_trained,
@@ -132,7 +133,8 @@ def _require_file(output):
 def settle_config(manifest: Manifest, config: Config) -> Config:
     """Fill in what the configuration leaves open, and refuse what does not go together.
 
-    Image size, modality and learning rate may be open. What training starts from is built once.
+    Image size, modality, learning rate, epochs, batch size and patience may be open. What
+    training starts from is built once.
 
     Raises:
         ConnectionError: when ImageNet weights cannot be downloaded.
@@ -148,6 +150,7 @@ def settle_config(manifest: Manifest, config: Config) -> Config:
         modality=manifest.info.modality if config.modality == "auto" else config.modality,
         image_size=_settle_image_size(manifest, config),
         learning_rate=config.learning_rate or choose_rate(config),
+        **choose_pace(config, len(manifest.table))._asdict(),
     )
     check_start(settled)
     return settled
@@ -170,7 +173,7 @@ def _check_together(config):
                 f"`{name}` is for backbones with pretrained weights. "
                 f"Received: {name}={getattr(config, name)}"
             )
-    if config.progressive and config.epochs < 2:
+    if config.progressive and config.epochs == 1:
         raise ValueError("`epochs` must be at least 2 with `progressive`. Received: epochs=1")
 
 
