@@ -12,7 +12,8 @@ _HOMES = {
     "CLASS_NAMES": "config",
     "Config": "config",
     "Classifier": "classifier",
-    "ModelFileError": "modelfile",
+    "ModelFileError": "cardfile",
+    "MeasurementModel": "measurements.model",
     "UnreadableImageError": "readers",
     "read_image": "readers",
     "read_manifest": "data.manifest",
@@ -25,8 +26,17 @@ __all__ = [*sorted(_HOMES), "load", "workflows"]
 
 
 def load(path):
-    """Load a model file, or a shipped model by name: short for `Classifier.load(path)`."""
-    return __getattr__("Classifier").load(path)
+    """Load a model file of either kind, or a shipped model by name.
+
+    Args:
+        path: a `.keras` file of pictures, a `.skops` file of measurements, or a name such as "idc".
+
+    Returns:
+        A `Classifier` or a `MeasurementModel`.
+    """
+    path = import_module("bcnet.cardfile").locate_model(path)
+    kind = "MeasurementModel" if str(path).endswith(".skops") else "Classifier"
+    return __getattr__(kind).load(path)
 
 
 def __getattr__(name):

@@ -4,6 +4,7 @@ Belongs here: asking a model file – probabilities, labels, heatmaps, what it h
 judging it do not; neither does the file format (`modelfile`).
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from bcnet.cardfile import ModelFileError, locate_model, read_card
 from bcnet.config import CLASS_NAMES, HEATMAP_METHODS, PRECISIONS
 from bcnet.data.pipeline import resize_image, stream_samples, try_read
 from bcnet.evaluate.abstention import find_referred
@@ -33,7 +35,7 @@ from bcnet.explain.heatmaps import BATCH_SIZE, explain_batch
 from bcnet.explain.scaling import divide_by_maximum, enlarge
 from bcnet.explain.similar import similar_cases
 from bcnet.inputs import is_single, list_inputs, read_input
-from bcnet.modelfile import ModelFileError, locate_model, read_card, read_model, write_model
+from bcnet.modelfile import read_model, write_model
 from bcnet.models import with_precision
 from bcnet.readers import UnreadableImageError
 from bcnet.train import check_finite, choose_precision

@@ -1,22 +1,20 @@
 """The model file: an ordinary `.keras` file with one more member, `card.json`.
 
 Belongs here: writing it whole, looking at it before trusting it, reading it back. What is done
-with the network and the card is the business of `classifier`.
+with the network and the card is the business of `classifier`; the card is read by `cardfile`.
 """
 
-import json
 import os
 import re
 import threading
-import zipfile
 from pathlib import Path
 
 import h5py
 import keras
 
 from bcnet.atomic import replace_file
+from bcnet.cardfile import ModelFileError, add_card, first_line, open_archive, read_json
 
-CARD_MEMBER = "card.json"
 WEIGHTS_MEMBER = "model.weights.h5"
 
 # Everything Keras 3 writes into a file, and our card.
@@ -27,41 +25,6 @@ ALLOWED_MEMBERS = re.compile(
 LARGEST_WEIGHTS = 2 * 1024**3
 LARGEST_TEXT = 256 * 1024**2
 LARGEST_SIDE = 4096
-
-
-# The trained models that come with the project.
-SHIPPED_FOLDER = Path(__file__).resolve().parents[1] / "models"
-
-
-class ModelFileError(ValueError):
-    """A model file that cannot be used, with its path and the reason in one sentence."""
-
-    def __init__(self, path, reason):
-        super().__init__(f"{path}: {reason}")
-        self.path, self.reason = str(path), reason
-
-
-def locate_model(name: str | os.PathLike) -> str:
-    """Find a model file by its path, or one that comes with the project by its name.
-
-    Args:
-        name: a path, or the name of a shipped model, such as "idc".
-
-    Returns:
-        The path; as given where it is no shipped model's name.
-
-    Example:
-        >>> locate_model("mine.keras")
-        'mine.keras'
-    """
-    shipped = SHIPPED_FOLDER / f"{name}.keras"
-    is_name = Path(name).name == str(name) and not Path(name).is_file()
-    return str(shipped) if is_name and shipped.is_file() else str(name)
-
-
-def list_shipped() -> list[str]:
-    """List the names of the models that come with the project."""
-    return sorted(path.stem for path in SHIPPED_FOLDER.glob("*.keras"))
 
 
 def write_model(path: str | os.PathLike, model: keras.Model, card: dict) -> None:
@@ -77,11 +40,9 @@ def write_model(path: str | os.PathLike, model: keras.Model, card: dict) -> None
     """
     if Path(path).suffix != ".keras":
         raise ValueError(f"`path` must end in .keras. Received: path={str(path)!r}")
-    text = json.dumps(card, indent=1, allow_nan=False)
     with replace_file(path) as temporary:
         model.save(temporary)
-        with zipfile.ZipFile(temporary, "a", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr(CARD_MEMBER, text)
+        add_card(temporary, card)
 
 
 def read_model(path: str | os.PathLike) -> keras.Model:
@@ -101,28 +62,7 @@ def read_model(path: str | os.PathLike) -> keras.Model:
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever a layer raises: each means "not loadable"
-        raise ModelFileError(path, f"Keras cannot load it: {_first_line(error)}") from error
-
-
-def read_card(path: str | os.PathLike) -> dict:
-    """Read the card of a model file.
-
-    Args:
-        path: a `.keras` file.
-
-    Raises:
-        FileNotFoundError: when there is no such file.
-        ModelFileError: when it has no card, or one that is not JSON.
-    """
-    with _open_archive(path) as archive:
-        if CARD_MEMBER not in archive.namelist():
-            raise ModelFileError(
-                path,
-                "the card was lost (Keras drops it when it saves a file again). "
-                "Classifier.load(file, card=ORIGINAL) takes it from the original model file, and "
-                "keras.models.load_model(file) still gives the bare network.",
-            )
-        return _read_json(path, archive, CARD_MEMBER)
+        raise ModelFileError(path, f"Keras cannot load it: {first_line(error)}") from error
 
 
 def check_model_file(path: str | os.PathLike) -> None:
@@ -137,14 +77,14 @@ def check_model_file(path: str | os.PathLike) -> None:
         FileNotFoundError: when there is no such file.
         ModelFileError: naming the first thing that is wrong.
     """
-    with _open_archive(path) as archive:
+    with open_archive(path, ".keras") as archive:
         for member in archive.infolist():
             _check_member(path, member)
         for name in ("config.json", WEIGHTS_MEMBER):
             if name not in archive.namelist():
                 raise ModelFileError(path, f"not a Keras model file: it has no {name}")
         stored = _count_stored_weights(path, archive)
-        config = _read_json(path, archive, "config.json")
+        config = read_json(path, archive, "config.json")
     _check_sides(path, config)
     wanted = _count_weights(path, config)
     if wanted > LARGEST_WEIGHTS // 4 or wanted > stored:
@@ -153,31 +93,12 @@ def check_model_file(path: str | os.PathLike) -> None:
         )
 
 
-def _open_archive(path):
-    if not Path(path).is_file():
-        shipped = ", ".join(list_shipped()) or "none"
-        raise FileNotFoundError(f"no model file at {path} (models that come with bcnet: {shipped})")
-    if Path(path).suffix != ".keras":
-        raise ModelFileError(path, "only .keras files are loaded (.h5 and pickles can run code)")
-    try:
-        return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise ModelFileError(path, "not a Keras model file, or a truncated one") from error
-
-
 def _check_member(path, member):
     if not ALLOWED_MEMBERS.fullmatch(member.filename) or ".." in member.filename:
         raise ModelFileError(path, f"it holds {member.filename!r}, which no Keras model file does")
     limit = LARGEST_WEIGHTS if member.filename == WEIGHTS_MEMBER else LARGEST_TEXT
     if member.file_size > limit:
         raise ModelFileError(path, f"{member.filename} would unpack to {member.file_size:,} bytes")
-
-
-def _read_json(path, archive, name):
-    try:
-        return json.loads(archive.read(name))
-    except (ValueError, zipfile.BadZipFile, zipfile.zlib.error, RecursionError) as error:
-        raise ModelFileError(path, f"{name} is damaged: {_first_line(error)}") from error
 
 
 def _count_stored_weights(path, archive):
@@ -196,7 +117,7 @@ def _count_stored_weights(path, archive):
     except ModelFileError:
         raise
     except Exception as error:  # h5py raises many kinds on damaged bytes: each means the same
-        raise ModelFileError(path, f"the weights are damaged: {_first_line(error)}") from error
+        raise ModelFileError(path, f"the weights are damaged: {first_line(error)}") from error
     return sum(counts)
 
 
@@ -234,9 +155,5 @@ def _count_weights(path, config):
     thread.start()
     thread.join()
     if "error" in found:
-        raise ModelFileError(path, f"its config is no network: {_first_line(found['error'])}")
+        raise ModelFileError(path, f"its config is no network: {first_line(found['error'])}")
     return found["count"]
-
-
-def _first_line(error):
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from bcnet import Classifier, workflows
+from bcnet.cardfile import read_card
 from bcnet.data.manifest import read_manifest
 from bcnet.data.simulate import simulate
 from bcnet.data.split import write_split
-from bcnet.modelfile import read_card, read_model, write_model
+from bcnet.modelfile import read_model, write_model
 from bcnet.workflows.ancestry import (
     ANCESTORS,
     SeenInTraining,

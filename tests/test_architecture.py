@@ -17,10 +17,11 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 WORDS = {"config", "atomic"}
 DATA = WORDS | {"data", "readers"}
 JUDGEMENT = DATA | {"models", "stains", "train", "evaluate", "explain", "plots"}
-SERVICE = JUDGEMENT | {"modelfile", "inputs", "classifier"}
+SERVICE = JUDGEMENT | {"cardfile", "modelfile", "inputs", "classifier", "measurements", "history"}
 MAY_IMPORT = {
     "config": set(),
     "atomic": set(),
+    "cardfile": {"atomic"},
     "readers": WORDS,
     "data": WORDS | {"readers"},
     "models": {"config"},
@@ -29,9 +30,11 @@ MAY_IMPORT = {
     "evaluate": DATA,
     "explain": DATA,
     "plots": DATA | {"evaluate"},
-    "modelfile": JUDGEMENT,
+    "modelfile": JUDGEMENT | {"cardfile"},
     "inputs": DATA,
-    "classifier": JUDGEMENT | {"modelfile", "inputs"},
+    "classifier": JUDGEMENT | {"cardfile", "modelfile", "inputs"},
+    "measurements": DATA | {"cardfile", "evaluate"},
+    "history": WORDS | {"data", "evaluate"},
     "workflows": SERVICE,
     "cli": SERVICE | {"workflows"},
     "__main__": {"cli"},

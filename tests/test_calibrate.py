@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from bcnet import Classifier, workflows
+from bcnet.cardfile import read_card
 from bcnet.cli import main
 from bcnet.config import Config
 from bcnet.data.manifest import read_manifest
 from bcnet.data.simulate import simulate
 from bcnet.evaluate.cases import find_logits
 from bcnet.evaluate.scaling import Scaling, fit_scaling
-from bcnet.modelfile import read_card
 from bcnet.models import average_members, build_cnn
 from bcnet.readers import read_image
 from bcnet.workflows import calibration

@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 
 from bcnet import Classifier, load
+from bcnet.cardfile import ModelFileError, read_card
 from bcnet.data.pipeline import resize_image
 from bcnet.explain.faithfulness import find_background, judge_heatmaps
 from bcnet.inputs import list_inputs
-from bcnet.modelfile import ModelFileError, read_card, read_model, write_model
+from bcnet.modelfile import read_model, write_model
 from bcnet.models import build_cnn
 from bcnet.readers import UnreadableImageError, read_image
 from bcnet.train import TrainingDiverged

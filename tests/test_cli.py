@@ -12,11 +12,12 @@ import keras
 import pandas as pd
 import pytest
 
+from bcnet.cardfile import read_card
 from bcnet.cli import main
 from bcnet.config import Config
 from bcnet.data.split import write_split
 from bcnet.evaluate.metrics import METRICS
-from bcnet.modelfile import read_card, read_model, write_model
+from bcnet.modelfile import read_model, write_model
 from bcnet.models import build_mobilenet
 from bcnet.workflows.ancestry import SeenInTraining
 from bcnet.workflows.explaining import count_verdicts

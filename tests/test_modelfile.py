@@ -8,13 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from bcnet.modelfile import (
-    ModelFileError,
-    check_model_file,
-    read_card,
-    read_model,
-    write_model,
-)
+from bcnet.cardfile import ModelFileError, read_card
+from bcnet.modelfile import check_model_file, read_model, write_model
 from bcnet.models import build_cnn
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import bcnet
+from bcnet.cardfile import SHIPPED_FOLDER, list_shipped, locate_model
 from bcnet.explain.cases import locate_index, read_index
-from bcnet.modelfile import SHIPPED_FOLDER, list_shipped, locate_model
 
 LARGEST_BYTES = 5 * 1024**2
 

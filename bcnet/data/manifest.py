@@ -5,6 +5,7 @@ here decides a split, and only a few pictures are decoded (to tell tissue from r
 unreadable ones are named by whoever reads them all.
 """
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from bcnet.data.tables import NUMBER_COLUMNS, resolve_paths
 __all__ = [
     "DatasetInfo",
     "Manifest",
+    "hash_patient",
     "patient_keys",
     "patients_known",
     "read_manifest",
@@ -122,6 +124,18 @@ def patient_keys(table: pd.DataFrame) -> pd.Series:
     """
     known = table["patient_id"].notna()
     return table["dataset"] + "/" + table["patient_id"].where(known, table["path"]).astype(str)
+
+
+def hash_patient(key: str) -> str:
+    """Name a patient for matching, by data set and id; ids can be guessed, so not anonymous.
+
+    Args:
+        key: As `patient_keys` gives it.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 def patients_known(table: pd.DataFrame) -> bool:

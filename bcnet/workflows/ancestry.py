@@ -4,9 +4,8 @@ import os
 
 import pandas as pd
 
-from bcnet.data.manifest import patient_keys
-from bcnet.modelfile import read_card
-from bcnet.workflows.samples import hash_patient
+from bcnet.cardfile import read_card
+from bcnet.data.manifest import hash_patient, patient_keys
 
 # The entry of a card's samples for what the models behind a model have learnt from.
 ANCESTORS = "ancestors"
@@ -61,8 +60,10 @@ def count_seen(parts: pd.Series) -> dict[str, int]:
     return parts[parts.isin(SEEN)].value_counts().to_dict()
 
 
-def tell_seen(counts: dict[str, int], n_images: int) -> str:
+def tell_seen(counts: dict[str, int], n_images: int, *, unit: str = "pictures") -> str:
     """Tell how many of the pictures the model has seen, and which step has touched them.
+
+    `unit` is what they are, where they are not pictures.
 
     Example:
         >>> tell_seen({"train": 2, "validation": 1}, 9)  # doctest: +NORMALIZE_WHITESPACE
@@ -71,7 +72,7 @@ def tell_seen(counts: dict[str, int], n_images: int) -> str:
     """
     told = " and ".join(f"{count} in {step}" for step, count in counts.items())
     return (
-        f"this is no test: of {n_images} pictures the model has seen {sum(counts.values())}, or "
+        f"this is no test: of {n_images} {unit} the model has seen {sum(counts.values())}, or "
         f"others of the same patients ({told})"
     )
 

@@ -1,6 +1,5 @@
 """The pictures of a manifest, decoded once, with what names them in a card."""
 
-import hashlib
 import logging
 import os
 from typing import NamedTuple
@@ -9,7 +8,13 @@ import numpy as np
 import pandas as pd
 
 from bcnet.classifier import SCORING_BATCH, Classifier
-from bcnet.data.manifest import Manifest, patient_keys, patients_known, read_sample
+from bcnet.data.manifest import (
+    Manifest,
+    hash_patient,
+    patient_keys,
+    patients_known,
+    read_sample,
+)
 from bcnet.data.pipeline import decode_samples
 from bcnet.data.split import apply_split, assert_disjoint
 from bcnet.readers import UnreadableImageError
@@ -173,11 +178,6 @@ def score_rows(classifier: Classifier, images: np.ndarray, rows: np.ndarray) -> 
     """
     chunks = [rows[i : i + SCORING_BATCH] for i in range(0, len(rows), SCORING_BATCH)]
     return np.concatenate([classifier.predict_images(images[chunk]) for chunk in chunks])
-
-
-def hash_patient(key: str) -> str:
-    """Name a patient for matching, by data set and id; ids can be guessed, so not anonymous."""
-    return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 def describe_samples(table: pd.DataFrame) -> dict:

@@ -14,13 +14,13 @@ from pathlib import Path
 import keras
 import pandas as pd
 
+from bcnet.cardfile import locate_model
 from bcnet.classifier import Classifier
 from bcnet.config import CLASS_NAMES, SPLITS, Config
 from bcnet.data.manifest import Manifest
 from bcnet.data.split import assert_disjoint, split_by_patient
 from bcnet.evaluate.metrics import evaluate
 from bcnet.evaluate.thresholds import check_rule, require_showable
-from bcnet.modelfile import locate_model
 from bcnet.models import BACKBONES
 from bcnet.train import choose_pace
 from bcnet.workflows.ancestry import ANCESTORS, describe_parent, require_unseen
