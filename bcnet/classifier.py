@@ -7,7 +7,7 @@ judging it do not; neither does the file format (`modelfile`).
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import count
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from bcnet.cardfile import ModelFileError, locate_model, read_card
 from bcnet.config import CLASS_NAMES, HEATMAP_METHODS, PRECISIONS
 from bcnet.data.pipeline import resize_image, stream_samples, try_read
 from bcnet.evaluate.abstention import find_referred
-from bcnet.evaluate.gate import read_gate
+from bcnet.evaluate.gate import is_earlier_kind, read_gate
 from bcnet.evaluate.scaling import Scaling
 from bcnet.explain.cases import (
     CaseIndex,
@@ -39,6 +39,8 @@ from bcnet.modelfile import read_model, write_model
 from bcnet.models import with_precision
 from bcnet.readers import UnreadableImageError
 from bcnet.train import check_finite, choose_precision
+
+logger = logging.getLogger("bcnet")
 
 # Pictures per call of the network: fewer cost more each, more let a core wait at the end …
 SCORING_BATCH = 128
@@ -148,6 +150,7 @@ class Classifier:
         path = locate_model(path)
         classifier = cls(read_model(path), read_card(card or path))
         classifier._check_fit(path)
+        classifier._drop_earlier_gate()
         classifier.path = path
         return classifier
 
@@ -411,10 +414,15 @@ class Classifier:
         if len(samples) != 1:
             raise ValueError(f"`picture` must be one picture. Received: {len(samples)}")
         index = self._read_cases() if index is None else index
-        check_fingerprint(index, self.model)
+        check_fingerprint(index, self._fingerprint)
         image = resize_image(read_input(*samples[0]), self.image_size)
         features = compile_features(self.model)(image[None])[0]
         return similar_cases(features.numpy(), index, k)
+
+    @cached_property
+    def _fingerprint(self):
+        """Name the weights once and not for every query: a large network's take a while."""
+        return fingerprint_weights(self.model)
 
     def _read_cases(self):
         if self.path is None:
@@ -478,6 +486,13 @@ class Classifier:
             raise ModelFileError(
                 path, f"it must turn RGB pictures into one probability. Found: {seen} to {said}"
             )
+
+    def _drop_earlier_gate(self):
+        entry = self.card.get("gate") or {}
+        if is_earlier_kind(entry):
+            reason = "the card's gate is of an earlier kind; `bcnet promise` makes a new one"
+            logger.warning("no picture is flagged as unlike training data: %s", reason)
+            self.card["gate"] = {"reason": reason, "data": entry["data"]}
 
     def compare_references(self) -> tuple[np.ndarray, np.ndarray]:
         """Answer the reference inputs again.

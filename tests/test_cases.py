@@ -12,7 +12,7 @@ from PIL import Image
 from bcnet import Classifier, workflows
 from bcnet.cli import main, make_parser
 from bcnet.data.manifest import read_manifest
-from bcnet.explain.cases import locate_index, read_index, write_index
+from bcnet.explain.cases import fingerprint_weights, locate_index, read_index, write_index
 from bcnet.explain.graph import compile_features
 from bcnet.explain.similar import similar_cases
 from bcnet.modelfile import read_model
@@ -107,7 +107,7 @@ def test_extract_features_says_that_the_card_knows_none(classifier, tmp_path):
 
 
 def test_extract_features_refuses_an_ending_before_any_work(classifier, simulated, monkeypatch):
-    monkeypatch.setattr("bcnet.workflows.cases.stream_samples", None)
+    monkeypatch.setattr("bcnet.workflows.cases.stream_views", None)
     with pytest.raises(ValueError, match=r"ending in \.csv, \.npy, \.npz\. Received: .*\.tsv"):
         extract_features(classifier, simulated, "features.tsv")
 
@@ -220,6 +220,20 @@ def test_similar_cases_refuse_the_index_of_other_weights(trained, simulated_fold
     picture = sorted((simulated_folder / "benign").iterdir())[0]
     with pytest.raises(ValueError, match="belongs to other weights"):
         Classifier(other, {}).similar_cases(picture, index=read_index(locate_index(trained)))
+
+
+def test_similar_cases_name_the_weights_once(trained, simulated_folder, monkeypatch):
+    classifier, named = Classifier.load(trained), []
+    picture = next((simulated_folder / "benign").iterdir())
+
+    def name(model):
+        named.append(model)
+        return fingerprint_weights(model)
+
+    monkeypatch.setattr("bcnet.classifier.fingerprint_weights", name)
+    classifier.similar_cases(picture)
+    classifier.similar_cases(picture)
+    assert len(named) == 1
 
 
 def test_similar_cases_look_beside_the_file_last_saved(trained, simulated_folder, tmp_path):

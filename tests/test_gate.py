@@ -2,21 +2,24 @@
 
 import json
 import os
+from itertools import permutations
 
 import numpy as np
 import pytest
 from sklearn.covariance import EmpiricalCovariance
 
+from bcnet.evaluate import gate as gate_module
 from bcnet.evaluate.gate import (
     DIRECTIONS,
     LARGEST_TABLE,
-    MOST_FITTED,
+    ROUNDING_VARIANCE,
     Gate,
     Space,
     describe_colours,
-    draw_fitted,
     fit_gate,
+    is_earlier_kind,
     read_gate,
+    undo_faults,
     write_gate,
 )
 
@@ -46,19 +49,26 @@ def gate():
     )
 
 
-def test_space_measures_in_standard_deviations_of_the_limit():
-    space = Space(np.array([1.0, 0.0]), np.array([[1 / 2, 0], [0, 1 / 4]]), limit=2.5)
+def test_space_measures_in_standard_deviations():
+    space = Space(np.array([1.0, 0.0]), np.array([[1 / 2, 0], [0, 1 / 4]]))
     # 4 of 2 and 6 of 4: 2 and 1.5 standard deviations, 2.5 together.
-    assert space.measure(np.array([[5.0, 6.0], [1.0, 0.0]])).tolist() == [1.0, 0.0]
+    assert space.measure(np.array([[5.0, 6.0], [1.0, 0.0]])).tolist() == [2.5, 0.0]
 
 
 def test_fit_gate_measures_the_distance_of_mahalanobis():
     features, held_out = draw_features(400, 1), draw_features(300, 2)
     colours = describe_colours(draw_pictures(400, 1))
     gate = fit_gate(features, colours, held_out, colours[:300])
-    found = gate.features.measure(held_out)
     expected = np.sqrt(EmpiricalCovariance().fit(features).mahalanobis(held_out))
-    np.testing.assert_allclose(found / found[0], expected / expected[0], rtol=0.01)
+    np.testing.assert_allclose(gate.features.measure(held_out), expected, rtol=0.01)
+
+
+def test_fit_gate_looks_at_some_of_very_many_training_pictures(monkeypatch):
+    monkeypatch.setattr(gate_module, "MOST_FITTED", 50)
+    features, colours = draw_features(400, 1), describe_colours(draw_pictures(400, 1))
+    rows = np.random.default_rng(0).permutation(400)[:50]
+    gate = fit_gate(features, colours, features, colours)
+    np.testing.assert_allclose(gate.features.mean, features[rows].mean(axis=0), atol=1e-6)
 
 
 def test_fit_gate_flags_one_percent_of_the_held_out_pictures(gate):
@@ -94,7 +104,7 @@ def test_fit_gate_takes_its_limits_from_held_out_pictures():
     colours = describe_colours(draw_pictures(400, 1))
     features, held_out = draw_features(400, 1), 3 * draw_features(300, 2)
     gate = fit_gate(features, colours, held_out, colours[:300])
-    assert (gate.features.measure(held_out) > 1).mean() <= 0.01
+    assert (gate.features.measure(held_out) > gate.limits[0]).mean() <= 0.01
 
 
 def test_fit_gate_bears_statistics_that_do_not_vary():
@@ -110,7 +120,7 @@ def test_fit_gate_bears_features_that_are_always_zero():
     features, colours = draw_features(100, 1), describe_colours(draw_pictures(100, 1))
     features[:, 2:] = 0  # as those of units that never fire
     gate = fit_gate(features[:50], colours[:50], features[50:], colours[50:])
-    assert (gate.features.measure(features[50:]) <= 1).all()
+    assert (gate.features.measure(features[50:]) <= gate.limits[0]).all()
 
 
 @pytest.mark.parametrize(("n_train", "n_held_out"), [(1, 40), (40, 19)])
@@ -132,10 +142,26 @@ def test_describe_colours_of_a_picture_worked_by_hand():
     # Red 0 and 255 side by side, green the other way round, blue even.
     picture = np.zeros((1, 1, 2, 3), np.uint8)
     picture[0, 0, 1, 0] = picture[0, 0, 0, 1] = 255
-    # Correlations: ∓0.25 over (0.5 + 0.01)²; neighbours differ by 1, 1 and 0.
-    expected = [0.5, 0.5, 0, *np.log([0.51, 0.51, 0.01]), -0.25 / 0.51**2, 0, 0]
-    expected.append(np.log(np.sqrt(2 / 3) + 0.01))
-    np.testing.assert_allclose(describe_colours(picture)[0], expected, atol=1e-5)
+    # Red and green vary against each other by 0.5 along (1, −1, 0) / √2, and no other way.
+    wide, none = np.log([0.5 + ROUNDING_VARIANCE, ROUNDING_VARIANCE])
+    same, across = (wide + none) / 2, (none - wide) / 2
+    expected = [0.5, 0.5, 0, same, across, 0, same, 0, none]
+    expected.append(np.log(2 / 3 + ROUNDING_VARIANCE))  # neighbours differ by 1, 1 and 0
+    np.testing.assert_allclose(describe_colours(picture)[0], expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("place", "order"), list(enumerate(list(permutations(range(3)))[1:])))
+def test_undo_faults_describes_pictures_with_the_channels_in_another_order(place, order):
+    pictures = draw_pictures(5, 1)
+    expected = describe_colours(pictures[..., order])
+    found = undo_faults(describe_colours(pictures))[place]
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_undo_faults_describes_the_negative_last():
+    pictures = draw_pictures(5, 1)
+    found = undo_faults(describe_colours(pictures))[-1]
+    np.testing.assert_allclose(found, describe_colours(255 - pictures), rtol=1e-3, atol=1e-3)
 
 
 def test_describe_colours_looks_at_some_pixels_of_large_pictures():
@@ -159,23 +185,52 @@ def test_write_gate_stays_below_a_megabyte_for_the_widest_features():
     assert len(json.dumps(write_gate(gate), indent=1)) < 1e6
 
 
-def test_draw_fitted_bounds_the_training_pictures():
-    rows = draw_fitted(MOST_FITTED + 500)
-    assert len(set(rows)) == MOST_FITTED
-    assert rows[-1] > MOST_FITTED
-
-
 def test_gate_is_open_at_its_limit_only():
-    wide = Space(np.zeros(1), np.ones((1, 1)), limit=2.0)
-    colours = Space(np.zeros(10), np.zeros((1, 10)), limit=1.0)
-    images = draw_pictures(3, 1)
-    distances = Gate(wide, colours).measure(np.array([[1.0], [2.0], [3.0]]), images)
+    wide, nowhere = Space(np.zeros(1), np.ones((1, 1))), Space(np.zeros(10), np.zeros((1, 10)))
+    gate = Gate(wide, nowhere, np.array([2.0, 1.0, 9.0]))
+    distances = gate.measure(np.array([[1.0], [2.0], [3.0]]), draw_pictures(3, 1))
     assert distances.tolist() == [0.5, 1.0, 1.5]
+
+
+def test_gate_tests_how_much_nearer_the_colours_come_with_a_fault_undone():
+    colours = describe_colours(draw_pictures(2, 1))
+    swapped = undo_faults(colours)[-2]
+    gate = Gate(Space(np.zeros(1), np.ones((1, 1))), Space(colours[0], np.eye(10)), np.ones(3))
+    _, off, nearer = gate.test(np.zeros((2, 1)), swapped)
+    assert nearer[0] == pytest.approx(off[0], abs=1e-3)  # all the way
+
+
+def test_measure_flags_swapped_channels_that_lie_within_both_distances():
+    near, colours = np.zeros((50, 4)), draw_pictures(50, 3)
+    train = describe_colours(draw_pictures(400, 1))
+    gate = fit_gate(draw_features(400, 1), train, draw_features(400, 2), train)
+    wide = gate._replace(limits=gate.limits * [1e9, 1e9, 1])
+    assert (wide.measure(near, colours[..., ::-1]) > 1).all()
+    assert (wide.measure(near, colours) <= 1).all()
+
+
+def test_fit_gate_lets_equally_many_pictures_pass_each_limit(gate):
+    tests = gate.test(draw_features(300, 2), describe_colours(draw_pictures(300, 2)))
+    passing = (tests > gate.limits[:, None]).sum(axis=1)
+    assert passing[0] == passing[1] > 0
+    assert passing[2] == 0  # no stain comes nearer by a swap
+
+
+def test_measure_lets_grey_pictures_pass_that_no_swap_changes():
+    grey = np.repeat(draw_pictures(300, 1)[..., :1], 3, axis=-1)
+    features, colours = draw_features(300, 1), describe_colours(grey)
+    gate = fit_gate(features[:100], colours[:100], features[100:200], colours[100:200])
+    assert (gate.measure(features[200:], grey[200:]) > 1).mean() < 0.05
+
+
+def test_is_earlier_kind_knows_todays_gate(gate):
+    assert not is_earlier_kind(write_gate(gate))
 
 
 @pytest.mark.skipif(not os.environ.get("BCNET_TEST_DATA"), reason="BCNET_TEST_DATA is not set")
 def test_gate_tells_tissue_from_everything_else(tmp_path):
     from sklearn.datasets import load_sample_images
+    from sklearn.feature_extraction.image import extract_patches_2d
 
     import bcnet
     from bcnet import workflows
@@ -191,12 +246,18 @@ def test_gate_tells_tissue_from_everything_else(tmp_path):
     pictures = decode_table(manifest.table, model.image_size)
     tissue = pictures.images[(find_parts(model.card, pictures.table) == "test").to_numpy()]
     rng = np.random.default_rng(0)
+    photographs = [
+        patch
+        for image in load_sample_images().images
+        for patch in extract_patches_2d(image, (120, 120), max_patches=100, random_state=0)
+    ]
     assert flag(tissue) <= 0.05
     assert flag(255 - tissue) == 1
-    assert flag(tissue[..., [1, 2, 0]]) > 0.9
-    assert flag(tissue[..., ::-1]) > 0.6
+    assert min(flag(tissue[..., order]) for order in list(permutations(range(3)))[1:]) > 0.98
     assert flag(load_sample_images().images) == 1
+    assert flag(photographs) > 0.97
     assert flag([np.full((50, 50, 3), 255, np.uint8)]) == 1
     assert flag(rng.integers(0, 256, (20, 50, 50, 3)).astype(np.uint8)) == 1
+    assert flag(np.repeat(tissue[..., :1], 3, axis=-1)) > 0.98  # without its colours
     ultrasound = os.path.join(os.environ["BCNET_TEST_DATA"], "bus_uclm")
     assert flag(ultrasound) > 0.99

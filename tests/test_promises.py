@@ -6,15 +6,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_sample_image
 
 from bcnet import Classifier, workflows
 from bcnet.cli import main
+from bcnet.data.simulate import simulate
 from bcnet.evaluate.abstention import TooFewCases
 from bcnet.evaluate.gate import describe_colours, fit_gate, write_gate
 from bcnet.explain.graph import compile_answers
+from bcnet.modelfile import write_model
 from bcnet.readers import read_image
 from bcnet.workflows import promises
 from bcnet.workflows.promises import describe_band, tell_promise
+from bcnet.workflows.views import view_part
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +73,29 @@ def test_predict_flags_strangers_before_it_refers(careful, images):
     table = careful.predict(255 - images)
     assert set(table["status"]) == {"unlike training data"}
     assert table["probability"].notna().all()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: image[..., ::-1],
+        lambda image: image[..., [1, 2, 0]],
+        lambda image: np.full_like(image, 255),
+        lambda image: image[..., :1].repeat(3, axis=-1),
+        lambda image: load_sample_image("flower.jpg"),
+        lambda image: load_sample_image("china.jpg"),
+    ],
+    ids=["red and blue swapped", "channels turned", "blank", "grey", "a flower", "a house"],
+)
+def test_predict_flags_what_is_not_as_in_training(careful, images, change):
+    changed = [change(image) for image in images[::4]]
+    assert set(careful.predict(changed)["status"]) == {"unlike training data"}
+
+
+def test_predict_flags_few_new_pictures_of_the_same_kind(promised, tmp_path):
+    folder = simulate(tmp_path / "new", images_per_patient=3, image_size=48, patients=40, seed=5)
+    status = promised[1].predict(folder / "benign")["status"]
+    assert (status == "unlike training data").mean() <= 0.05
 
 
 def test_predict_refers_up_to_a_higher_threshold(careful, images):
@@ -133,6 +160,18 @@ def test_promise_writes_a_gate_that_survives_the_file(promised, larger):
     assert (status == "unlike training data").mean() <= 0.01
 
 
+def test_load_drops_a_gate_of_an_earlier_kind_and_says_so(promised, images, tmp_path, caplog):
+    _, loaded = promised
+    earlier = {k: v for k, v in loaded.card["gate"].items() if k != "limits"}
+    card = deepcopy(loaded.card) | {"gate": earlier}
+    write_model(tmp_path / "earlier.keras", loaded.model, card)
+    with caplog.at_level(logging.WARNING, "bcnet"):
+        found = Classifier.load(tmp_path / "earlier.keras")
+    assert "`bcnet promise` makes a new one" in caplog.text
+    assert "unlike training data" not in set(found.predict(255 - images)["status"])
+    assert tell_promise(found.card).endswith(found.card["gate"]["reason"])
+
+
 def test_promise_leaves_the_model_it_was_asked_of_as_it_is(promised):
     asked, loaded = promised
     assert "features" not in asked.card["gate"]
@@ -143,7 +182,9 @@ def test_promise_equals_what_a_training_would_have_written(promised, larger):
     asked, loaded = promised
     pictures = workflows.samples.decode_table(larger.table, asked.image_size)
     trained = Classifier(asked.model, deepcopy(asked.card))
-    promises.promise_trained(trained, pictures, larger.info.name)
+    promises.promise_trained(
+        trained, pictures, view_part(trained, pictures, "train"), larger.info.name
+    )
     assert trained.card["abstention"] == loaded.card["abstention"]
     assert trained.card["gate"] == loaded.card["gate"]
 
@@ -188,6 +229,13 @@ def test_tell_promise_names_the_rate_the_band_and_the_data():
     told = tell_promise({"abstention": band, "gate": {"reason": "too few"}})
     assert "at most 5.0% are called benign (95% confidence)" in told
     assert "100% are answered (120 pictures: mine, validation)" in told
+
+
+@pytest.mark.parametrize(("n_patients", "warned"), [(9, True), (10, False), (None, False)])
+def test_tell_promise_warns_of_a_gate_set_on_few_patients(n_patients, warned):
+    gate = {"features": {}, "flagged": 0.01, "n_images": 36, "n_patients": n_patients}
+    told = tell_promise({"abstention": {"reason": "too few"}, "gate": gate | {"data": "mine"}})
+    assert ("more than 5 % of new patients' pictures" in told) == warned
 
 
 def test_calibrate_promises_anew_of_the_new_probabilities(promised, larger, tmp_path):

@@ -274,8 +274,9 @@ def test_fingerprint_weights_passes_over_the_calibration(network):
 
 def test_check_fingerprint_refuses_an_index_of_other_weights(network, square):
     with pytest.raises(ValueError, match=r"belongs to other weights .*Received: 0123456789abcdef"):
-        check_fingerprint(square, network)
+        check_fingerprint(square, fingerprint_weights(network))
 
 
 def test_check_fingerprint_takes_an_index_of_the_same_weights(network, square):
-    check_fingerprint(replace(square, fingerprint=fingerprint_weights(network)), network)
+    fingerprint = fingerprint_weights(network)
+    check_fingerprint(replace(square, fingerprint=fingerprint), fingerprint)

@@ -128,12 +128,12 @@ def fingerprint_weights(model) -> str:
     return digest.hexdigest()[:16]
 
 
-def check_fingerprint(index: CaseIndex, model) -> None:
+def check_fingerprint(index: CaseIndex, fingerprint: str) -> None:
     """Refuse an index whose features another network has given: its distances mean nothing.
 
     Args:
         index: The known pictures.
-        model: The network that is to be asked.
+        fingerprint: Of the network that is to be asked.
 
     Raises:
         ValueError: If the fingerprints differ.
@@ -141,11 +141,10 @@ def check_fingerprint(index: CaseIndex, model) -> None:
     Example:
         After further training, the index made before is refused.
     """
-    found = fingerprint_weights(model)
-    if found != index.fingerprint:
+    if fingerprint != index.fingerprint:
         raise ValueError(
             "the index of cases belongs to other weights than this model's; `bcnet features` "
-            f"makes a new one. Received: {index.fingerprint}, the model's are {found}"
+            f"makes a new one. Received: {index.fingerprint}, the model's are {fingerprint}"
         )
 
 

@@ -12,12 +12,10 @@ from bcnet.atomic import replace_file, write_text
 from bcnet.classifier import Classifier
 from bcnet.config import SPLITS
 from bcnet.data.manifest import Manifest, relative_names
-from bcnet.data.pipeline import stream_samples
 from bcnet.explain.cases import CaseIndex, fingerprint_weights, locate_index, write_index
-from bcnet.explain.graph import compile_features
 from bcnet.workflows.ancestry import find_parts
-from bcnet.workflows.progress import make_bar
-from bcnet.workflows.samples import Pictures, list_samples, require_readable
+from bcnet.workflows.samples import Pictures
+from bcnet.workflows.views import stream_views
 
 logger = logging.getLogger("bcnet")
 
@@ -64,7 +62,7 @@ def extract_features(
     if part not in PARTS:
         raise ValueError(f"`part` must be one of {', '.join(PARTS)}. Received: part={part}")
     write = None if output is None else choose_writer(output)
-    rows, vectors = _stream_features(classifier, manifest.table, part, progress)
+    rows, vectors = _take_part(classifier, manifest.table, part, progress)
     table = _tabulate(rows, vectors)
     if write is not None:
         write(table, classifier, output)
@@ -95,30 +93,21 @@ def choose_writer(output: str | os.PathLike) -> Callable:
 def index_training(
     classifier: Classifier,
     pictures: Pictures,
+    features: np.ndarray,
     model_path: str | os.PathLike,
-    *,
-    progress: bool = False,
 ) -> None:
     """Write the index of the training pictures beside the model, for `similar_cases`.
 
     Args:
         classifier: the model, as saved.
         pictures: decoded, with the part "train".
+        features: float32 `(n, d)`, what the last layer sees of that part.
         model_path: the model file.
-        progress: show a bar.
 
     Raises:
         OSError: when the index cannot be written.
     """
-    rows = pictures.rows_in("train")
-    compute, size = compile_features(classifier.model), classifier.batch_size
-    vectors = []
-    with make_bar(len(rows), "indexing cases", shown=progress) as bar:
-        for start in range(0, len(rows), size):
-            chunk = rows[start : start + size]
-            vectors.append(compute(pictures.images[chunk]).numpy())
-            bar.update(len(chunk))
-    table = _tabulate(pictures.table.iloc[rows], np.concatenate(vectors))
+    table = _tabulate(pictures.table.iloc[pictures.rows_in("train")], features)
     output = locate_index(model_path)
     _write_index(table, classifier, output)
     logger.info(
@@ -128,25 +117,15 @@ def index_training(
     )
 
 
-def _stream_features(classifier, table, part, progress):
+def _take_part(classifier, table, part, progress):
     """Give the rows of the readable pictures of one part, and their features."""
-    compute = compile_features(classifier.model)
-    vectors, words = [], []
-    with make_bar(len(table), "computing features", shown=progress) as bar:
-        for images, hashes, reasons in stream_samples(
-            list_samples(table), classifier.image_size, batch_size=classifier.batch_size
-        ):
-            vectors.append(compute(images).numpy())
-            words.append([hashes, reasons])
-            bar.update(len(images))
-    hashes, reasons = np.concatenate(words, axis=1)
-    require_readable(table, reasons)
-    chosen = reasons == ""
-    if part != "all":
-        chosen &= (find_parts(classifier.card, table.assign(hash=hashes)) == part).to_numpy()
+    read, views = stream_views(classifier, table, progress=progress)
+    if part == "all":
+        return read, views.features
+    chosen = (find_parts(classifier.card, read) == part).to_numpy()
     if not chosen.any():
         raise ValueError(f"the model's card knows none of the {len(table)} pictures as {part}")
-    return table[chosen], np.concatenate(vectors)[chosen]
+    return read[chosen], views.features[chosen]
 
 
 def _tabulate(rows, vectors):

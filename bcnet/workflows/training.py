@@ -42,6 +42,7 @@ from bcnet.workflows.samples import (
     take_split,
 )
 from bcnet.workflows.starting import check_start, choose_rate, is_pretrained, settle_policy
+from bcnet.workflows.views import view_part
 
 logger = logging.getLogger("bcnet")
 
@@ -105,7 +106,8 @@ def train(
         progress=progress,
     )
     classifier = make_classifier(network, pictures, manifest, config)
-    promise_trained(classifier, pictures, manifest.info.name)
+    seen = view_part(classifier, pictures, "train", progress=progress)
+    promise_trained(classifier, pictures, seen, manifest.info.name)
     if config.initial_weights is not None:
         classifier.card["samples"][ANCESTORS] = describe_parent(config.initial_weights)
     classifier.card["training"] = {
@@ -119,7 +121,7 @@ def train(
     for leftover in (*_find_states(output), *_find_partials(output)):
         leftover.unlink()
     if cases:
-        index_training(classifier, pictures, output, progress=progress)
+        index_training(classifier, pictures, seen.features, output)
     return classifier
 
 
