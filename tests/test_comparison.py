@@ -275,7 +275,22 @@ def test_command_refuses_what_the_second_model_has_seen(
 ):
     arguments = ["compare", str(model_file), str(other_model), str(simulated_folder)]
     assert main(arguments) == 1
-    assert "other.keras has seen" in capsys.readouterr().err
+    assert "other.keras: this is no test: of 16 pictures" in capsys.readouterr().err
+
+
+def test_command_with_allow_seen_compares_under_not_a_test(
+    model_file, other_model, simulated_folder, capsys, tmp_path
+):
+    arguments = ["compare", str(model_file), str(other_model), str(simulated_folder)]
+    options = ["--allow-seen", "--precision", "bfloat16", "--json", str(tmp_path / "result.json")]
+    assert main([*arguments, *options]) == 0
+    result = json.loads((tmp_path / "result.json").read_text())
+    told = capsys.readouterr().out
+    assert "not a test (simulated)" in told
+    assert "B: this is no test: of 16 pictures" in told
+    assert (result["part"], result["precision"]) == ("not a test", "bfloat16")
+    assert result["models"][0]["seen"] == {}
+    assert sum(result["models"][1]["seen"].values()) > 0
 
 
 def test_workflow_without_training_pictures_has_no_colours(model_file, simulated, quick_config):

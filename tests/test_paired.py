@@ -7,6 +7,7 @@ import pytest
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from bcnet.evaluate import paired
+from bcnet.evaluate.calibration import evaluate_calibration
 from bcnet.evaluate.metrics import evaluate, score_patients
 from bcnet.evaluate.paired import MEASURES, Bootstrap, estimate, measure_auc
 
@@ -38,6 +39,15 @@ def test_bootstrap_of_pictures_equals_evaluate(clustered, name):
     measured = Bootstrap(y_true, patients, draws=300).measure(y_prob, threshold=0.5)
     found = estimate(measured[:, MEASURES.index(name)])
     expected = evaluate(y_true, y_prob, patients=patients, threshold=0.5, draws=300)["image"][name]
+    assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["brier", "ece"])
+def test_bootstrap_of_pictures_equals_evaluate_calibration(clustered, name):
+    y_true, y_prob, patients = clustered
+    measured = Bootstrap(y_true, patients, draws=300).measure(y_prob, threshold=0.5)
+    found = estimate(measured[:, MEASURES.index(name)])
+    expected = evaluate_calibration(y_true, y_prob, patients=patients, draws=300)["image"][name]
     assert found == pytest.approx(expected)
 
 

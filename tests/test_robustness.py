@@ -13,6 +13,7 @@ from bcnet import Classifier, plots, workflows
 from bcnet.cli import main
 from bcnet.data.stain_vectors import STAIN_VECTORS
 from bcnet.evaluate import perturbations, robustness
+from bcnet.evaluate.calibration import evaluate_calibration
 from bcnet.evaluate.metrics import evaluate
 from bcnet.evaluate.paired import Bootstrap
 from bcnet.evaluate.perturbations import (
@@ -24,10 +25,11 @@ from bcnet.evaluate.perturbations import (
     scale_contrast,
     shift_stain,
 )
-from bcnet.evaluate.robustness import find_break, format_break, format_stress, stress
+from bcnet.evaluate.robustness import STRESSED, find_break, format_break, format_stress, stress
 from bcnet.workflows.robustness import limit_patients
 
 BY_NAME = {each.name: each for each in PERTURBATIONS}
+DARKER = BY_NAME["darker"]
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +149,19 @@ def test_stress_unperturbed_equals_evaluate(stressed, light_pictures):
         assert value == pytest.approx(expected["patient"][name]["value"]), name
 
 
+@pytest.mark.parametrize("name", ["brier", "ece"])
+def test_stress_calibration_of_worse_pictures_equals_that_of_these_alone(
+    stressed, light_pictures, name
+):
+    images, bootstrap = light_pictures
+    patients = [f"{number:02}" for number in bootstrap.groups]
+    y_prob = see_light(DARKER.apply(images, DARKER.amounts[2]))
+    expected = evaluate_calibration(bootstrap.y_true, y_prob, patients=patients, draws=9)
+    found = find(stressed, "darker")["severities"][2][name]
+    assert found["value"] == pytest.approx(expected["patient"][name]["value"])
+    assert found["low"] < found["value"] < found["high"]
+
+
 def test_stress_finds_what_the_model_depends_on(stressed):
     darker, rotation = find(stressed, "darker"), find(stressed, "rotation")
     assert darker["sensitivity_breaks"]["value"] == 1
@@ -210,7 +225,7 @@ def test_format_stress_has_a_row_for_each_perturbation_and_measure(stressed):
     lines = format_stress(stressed).splitlines()
     assert lines[0] == "judged by patient: 40 pictures, 20 patients"
     for name in BY_NAME:
-        assert sum(line.startswith(name) for line in lines) == 4, name
+        assert sum(line.startswith(name) for line in lines) == len(STRESSED), name
 
 
 def test_plot_stress_draws_the_sensitivity_from_no_perturbation_on(stressed):
@@ -222,11 +237,24 @@ def test_plot_stress_draws_the_sensitivity_from_no_perturbation_on(stressed):
     assert darker.lines[4].get_xdata() == [1, 1]
 
 
+def test_plot_stress_draws_the_calibration_error(stressed):
+    line = plots.plot_stress(stressed)[list(BY_NAME).index("lighter")].lines[3]
+    levels = [stressed["unperturbed"], *find(stressed, "lighter")["severities"]]
+    assert line.get_label() == "expected calibration error"
+    assert line.get_ydata().tolist() == [each["ece"]["value"] for each in levels]
+
+
 def test_plot_stress_names_amounts_and_unit(stressed):
     ax = plots.plot_stress(stressed)[list(BY_NAME).index("blur")]
     labels = [label.get_text() for label in ax.get_xticklabels()]
     assert labels == ["none", "0.5", "1", "1.5", "2", "3"]
     assert ax.get_xlabel() == "sigma in pixels"
+
+
+@pytest.fixture
+def few_perturbations(monkeypatch):
+    """One kind of worse pictures, for the sake of time."""
+    monkeypatch.setattr("bcnet.workflows.robustness.choose_perturbations", lambda _: [DARKER])
 
 
 def make_table(sizes):
@@ -265,6 +293,21 @@ def test_command_refuses_what_the_model_has_seen(model_file, simulated, tmp_path
     rows[["path", "label", "split"]].to_csv(tmp_path / "all.csv", index=False)
     assert main(["stress", str(model_file), str(tmp_path / "all.csv")]) == 1
     assert "this is no test" in capsys.readouterr().err
+
+
+def test_workflow_with_allow_seen_says_that_it_is_no_test(model_file, simulated, few_perturbations):
+    seen = replace(simulated, table=simulated.table.assign(split="test"))
+    result = workflows.stress(Classifier.load(model_file), seen, allow_seen=True)
+    assert (result["part"], result["n_images"]) == ("not a test", 80)
+    assert result["seen"] == {"train": 52, "validation": 12}
+
+
+def test_workflow_uses_and_tells_the_precision(model_file, simulated, few_perturbations):
+    classifier = Classifier.load(model_file)
+    exact = workflows.stress(classifier, simulated)
+    coarse = workflows.stress(classifier, simulated, precision="bfloat16")
+    assert (exact["precision"], coarse["precision"]) == ("float32", "bfloat16")
+    assert exact["unperturbed"]["brier"] != coarse["unperturbed"]["brier"]
 
 
 def test_workflow_gives_radiology_no_stain(model_file, simulated, quick_config):

@@ -2,7 +2,16 @@
 
 import sys
 
-from bcnet.cli.options import add_command, add_data, add_json, parse_file, read_data, write_json
+from bcnet.cli.options import (
+    add_command,
+    add_data,
+    add_json,
+    add_record,
+    add_trial,
+    parse_file,
+    read_data,
+    write_json,
+)
 from bcnet.cli.startup import import_workflows, load_classifier
 from bcnet.config import (
     CALIBRATIONS,
@@ -46,13 +55,14 @@ def _add_evaluate(commands):
         metavar="COLUMN",
         help="also judge its values apart: laboratory, magnification, any column of a CSV",
     )
-    told = "judge though the model has seen some, and beside it without those: not a test"
-    command.add_argument("--allow-seen", action="store_true", help=told)
-    command.add_argument("--precision", choices=PRECISIONS, default="float32")
+    add_record(command)
+    add_trial(command)
     add_json(command)
 
 
 def _run_evaluate(options):
+    if options.record and not options.by:
+        raise ValueError("`--record` keeps subgroups: name them by --by COLUMN")
     classifier = load_classifier(options.model)
     manifest = read_data(options)
     workflows = import_workflows()
@@ -85,6 +95,9 @@ def _run_evaluate(options):
     if "elsewhere" in result:
         _print_elsewhere(result)
     write_json(options, result)
+    if options.record:
+        workflows.record_subgroups(classifier, result)
+        print(f"recorded in the card of {classifier.path}")
 
 
 def _print_seen(result):
@@ -126,6 +139,8 @@ def _add_calibrate(commands):
     )
     told = "which picture stands where; its validation part calibrates"
     command.add_argument("--split", metavar="CSV", help=told)
+    told = "of bcnet cross-validate: its predictions calibrate in place of validation patients"
+    command.add_argument("--out-of-fold", metavar="CSV", help=told)
     command.add_argument("--method", choices=[*CALIBRATIONS, "none"], default=CALIBRATIONS[0])
     command.add_argument("--threshold-rule", choices=THRESHOLD_RULES, default=THRESHOLD_RULES[0])
     told = "of the rule: the threshold, what a miss weighs in false alarms, or a share to reach"
@@ -145,7 +160,13 @@ def _run_calibrate(options):
         method, options.threshold_rule, options.target, options.prevalence
     )
     card = workflows.calibrate(
-        classifier, manifest, options.output, chosen, split=options.split, progress=True
+        classifier,
+        manifest,
+        options.output,
+        chosen,
+        split=options.split,
+        out_of_fold=options.out_of_fold,
+        progress=True,
     ).card
     threshold = card["threshold"]
     print(f"threshold {threshold['value']:.3g}: {threshold['rule']} ({threshold['data']})")

@@ -250,6 +250,20 @@ def parse_file(text: str) -> str:
     return text
 
 
+def add_trial(command: argparse.ArgumentParser) -> None:
+    """Add how a test may be bent, by those who know that it is."""
+    told = "judge though the model has seen some, and say so: not a test"
+    command.add_argument("--allow-seen", action="store_true", help=told)
+    told = "arithmetic of the network (%(default)s; another moves probabilities)"
+    command.add_argument("--precision", choices=PRECISIONS, default="float32", help=told)
+
+
+def add_record(command: argparse.ArgumentParser) -> None:
+    """Add `--record`, by which a test is kept in the model file."""
+    told = "also keep it in MODEL's card, for bcnet card to show; only of a test"
+    command.add_argument("--record", action="store_true", help=told)
+
+
 def add_json(command: argparse.ArgumentParser) -> None:
     """Add `--json FILE` (see `write_json`)."""
     command.add_argument(

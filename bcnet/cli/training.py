@@ -86,6 +86,10 @@ def _add_cross_validate(commands):
     )
     add_data(command)
     command.add_argument("--folds", type=int, default=5, metavar="K", help="(%(default)s)")
+    told = "which picture stands where; test patients take no part"
+    command.add_argument("--split", metavar="CSV", help=told)
+    told = "also write each picture's prediction, for bcnet calibrate"
+    command.add_argument("--out-of-fold", type=parse_file, metavar="CSV", help=told)
     add_json(command)
     add_training(command)
 
@@ -96,7 +100,14 @@ def _run_cross_validate(options):
     workflows = import_workflows()
     from bcnet.evaluate.metrics import format_metrics
 
-    result = workflows.cross_validate(manifest, config, folds=options.folds, progress=True)
+    result = workflows.cross_validate(
+        manifest,
+        config,
+        folds=options.folds,
+        split=options.split,
+        out_of_fold=options.out_of_fold,
+        progress=True,
+    )
     print(f"{options.folds} folds by patient ({manifest.info.name})\n{format_metrics(result)}")
     write_json(options, result)
 

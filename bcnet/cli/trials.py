@@ -2,7 +2,15 @@
 
 import argparse
 
-from bcnet.cli.options import add_command, add_data, add_json, read_data, write_json
+from bcnet.cli.options import (
+    add_command,
+    add_data,
+    add_json,
+    add_record,
+    add_trial,
+    read_data,
+    write_json,
+)
 from bcnet.cli.startup import import_workflows, load_classifier
 
 
@@ -32,6 +40,8 @@ def _add_stress(commands):
         help="judge at most N pictures, of whole patients",
     )
     command.add_argument("--plots", metavar="DIR", help="also draw the figure there")
+    add_record(command)
+    add_trial(command)
     add_json(command)
 
 
@@ -46,6 +56,7 @@ def _run_stress(options):
     manifest = read_data(options)
     workflows = import_workflows()
     from bcnet.evaluate.robustness import format_stress
+    from bcnet.workflows.ancestry import tell_seen
 
     result = workflows.stress(
         classifier,
@@ -53,10 +64,17 @@ def _run_stress(options):
         split=options.split,
         limit=options.limit,
         plots_folder=options.plots,
+        allow_seen=options.allow_seen,
+        precision=options.precision,
         progress=True,
     )
     print(f"{result['part']} ({result['data']}), {format_stress(result)}")
+    if "seen" in result:
+        print(tell_seen(result["seen"], result["n_images"]))
     write_json(options, result)
+    if options.record:
+        workflows.record_robustness(classifier, result)
+        print(f"recorded in the card of {classifier.path}")
 
 
 def _add_compare(commands):
@@ -71,6 +89,7 @@ def _add_compare(commands):
     command.add_argument("model_b", metavar="B", help="another")
     add_data(command)
     command.add_argument("--split", metavar="CSV", help="which picture stands where")
+    add_trial(command)
     add_json(command)
 
 
@@ -79,11 +98,22 @@ def _run_compare(options):
     manifest = read_data(options)
     workflows = import_workflows()
     from bcnet.evaluate.comparison import format_comparison
+    from bcnet.workflows.ancestry import tell_seen
 
-    result = workflows.compare(classifiers, manifest, split=options.split, progress=True)
+    result = workflows.compare(
+        classifiers,
+        manifest,
+        split=options.split,
+        allow_seen=options.allow_seen,
+        precision=options.precision,
+        progress=True,
+    )
     for letter, model in zip("AB", result["models"], strict=True):
         print(f"{letter}: {model['path']}, malignant from {model['threshold']:.3g} on")
     print(f"{result['part']} ({result['data']}), {format_comparison(result)}")
+    for letter, model in zip("AB", result["models"], strict=True):
+        if model["seen"]:
+            print(f"{letter}: {tell_seen(model['seen'], result['n_images'])}")
     if result["baselines"]["colours only"] is None:
         print("no colours-only baseline: the data holds no pictures of both classes that trained A")
     write_json(options, result)

@@ -84,7 +84,7 @@ def evaluate_calibration(y_true, y_prob, *, patients=None, draws=2000, seed=0):
 
 def _estimate(y_true, y_prob, groups, draws, seed):
     """Measure one kind of case: everything is read off weighted sums of what each case adds."""
-    bins = _assign_bins(y_prob)
+    bins = assign_bins(y_prob)
     logits = find_logits(y_prob)
     errors = [
         np.ones_like(y_true),
@@ -109,8 +109,19 @@ def _estimate(y_true, y_prob, groups, draws, seed):
     return {**estimates, "ece_by_chance": float(chance)}
 
 
-def _assign_bins(y_prob):
-    """Tell the group of each case, one-hot `(n_cases, n_bins)`; equal scores share one."""
+def assign_bins(y_prob):
+    """Put cases into groups of equally many by probability; equal scores share one.
+
+    Args:
+        y_prob: Probabilities of malignant, `(n_cases,)`, 0–1.
+
+    Returns:
+        One-hot float64 `(n_cases, n_bins)`, at most `BINS` of them, none empty.
+
+    Example:
+        >>> assign_bins(np.array([0.2, 0.9, 0.2])).tolist()
+        [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]
+    """
     edges = np.unique(np.quantile(y_prob, np.linspace(0, 1, BINS + 1)[1:-1], method="lower"))
     bins = np.eye(len(edges) + 1)[np.searchsorted(edges, y_prob)]
     return bins[:, bins.any(axis=0)]
@@ -180,7 +191,7 @@ def trace_reliability(y_true, y_prob, *, patients=None, draws=2000, seed=0):
     """
     check_draws(draws)
     y_true, y_prob, groups = sort_pictures(*check_cases(y_true, y_prob), patients)
-    bins = _assign_bins(y_prob)
+    bins = assign_bins(y_prob)
     counts = bins.sum(axis=0)
 
     def measure(weights):

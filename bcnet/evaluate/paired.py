@@ -13,6 +13,7 @@ from bcnet.evaluate.bootstrap import (
     check_draws,
     draw_weights,
 )
+from bcnet.evaluate.calibration import assign_bins
 from bcnet.evaluate.cases import average_logits, check_labels, find_mixed, number_patients
 
 MEASURES = (
@@ -22,10 +23,12 @@ MEASURES = (
     "specificity",
     "accuracy",
     "brier",
+    "ece",
     "calibration_shift",
 )
-"""Names and order of the measures. `calibration_shift` is the mean probability of malignant less
-the share of malignant cases: above 0, the model says malignant too often on average."""
+"""Names and order of the measures. `ece` is the expected calibration error of
+`bcnet.evaluate.calibration`; `calibration_shift` is the mean probability of malignant less the
+share of malignant cases: above 0, the model says malignant too often on average."""
 
 
 class Bootstrap:
@@ -122,13 +125,13 @@ class Bootstrap:
 
 def _take_apart(y_true, y_prob, called):
     """What each case adds to the sums that the measures, but for the AUC, are ratios of."""
-    hits, passes = y_true * called, (1 - y_true) * ~called
-    return y_true, 1 - y_true, hits, passes, (y_prob - y_true) ** 2, y_prob - y_true
+    hits, passes, excess = y_true * called, (1 - y_true) * ~called, y_prob - y_true
+    return y_true, 1 - y_true, hits, passes, excess**2, *(assign_bins(y_prob).T * excess)
 
 
 def _put_together(auc, totals):
-    """Make the measures, in the order of `MEASURES`, of the sums of `_take_apart`, `(rows, 6)`."""
-    positives, negatives, hits, passes, squares, excess = totals.T
+    """Make the measures, in the order of `MEASURES`, of the sums of what `_take_apart` gives."""
+    positives, negatives, hits, passes, squares, *excesses = totals.T
     with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0: undefined
         sensitivity, specificity = hits / positives, passes / negatives
         n_cases = positives + negatives
@@ -139,7 +142,8 @@ def _put_together(auc, totals):
             specificity,
             (hits + passes) / n_cases,
             squares / n_cases,
-            excess / n_cases,
+            np.abs(excesses).sum(axis=0) / n_cases,
+            np.sum(excesses, axis=0) / n_cases,
         ]
     return np.stack(measures, axis=1)
 

@@ -11,8 +11,13 @@ from bcnet.evaluate.metrics import format_estimate
 from bcnet.evaluate.paired import MEASURES, estimate
 from bcnet.evaluate.perturbations import PERTURBATIONS
 
-STRESSED = ("auc", "sensitivity", "specificity", "calibration_shift")
-"""What is followed as pictures get worse."""
+STRESSED = ("auc", "sensitivity", "specificity", "brier", "ece", "calibration_shift")
+"""What is followed as pictures get worse: order, answers, and whether probabilities still hold.
+
+The last says in which direction they fail; it is never farther from 0 than `ece`."""
+
+WORDS = {"brier": "Brier score", "ece": "ECE", "calibration_shift": "calibration shift"}
+"""Of the measures that are not called by their names."""
 
 # A loss of five women in a hundred is one that a clinic would act on.
 LARGEST_LOSS = 0.05
@@ -150,7 +155,7 @@ def format_stress(result):
         clean = format_estimate(result["unperturbed"][name])
         head = "".join(f"{severity:>8}" for severity in range(1, 6))
         is_rate = name in ("sensitivity", "specificity")
-        lines += ["", f"{name.replace('_', ' ')}, unperturbed {clean}"]
+        lines += ["", f"{WORDS.get(name, name)}, unperturbed {clean}"]
         lines.append(f"{'at severity':<16}{head}" + "   5 points lost from" * is_rate)
         for each in result["perturbations"]:
             values = "".join(f"{_write(level[name]['value']):>8}" for level in each["severities"])

@@ -9,7 +9,7 @@ from scipy.stats import binomtest, norm, rankdata
 from bcnet.evaluate.bootstrap import WEIGHTS_AT_ONCE
 from bcnet.evaluate.paired import MEASURES, measure_auc
 
-COMPARED = tuple(name for name in MEASURES if name != "calibration_shift")
+COMPARED = tuple(name for name in MEASURES if name not in ("ece", "calibration_shift"))
 """The measures that two models are compared by; of `brier`, less is better."""
 
 

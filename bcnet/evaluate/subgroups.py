@@ -165,6 +165,27 @@ def format_subgroups(column, result):
     Example:
         `format_subgroups("laboratory", result).splitlines()[0]` heads the columns.
     """
+    rows = tabulate_subgroups(column, result)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def tabulate_subgroups(column, result):
+    """Put the result of `measure_subgroups` into words, cell by cell.
+
+    Args:
+        column: What the subgroups are the values of.
+        result: What `measure_subgroups` returned.
+
+    Returns:
+        Rows of equally many texts: the heads, each subgroup, the largest gaps, and between whom.
+
+    Example:
+        `tabulate_subgroups("laboratory", result)[0][0]` is "by laboratory".
+    """
     head = [f"by {column}", "pictures", "patients", "benign", "malignant"]
     rows = [head + [name.replace("_", " ") for name in COMPARED]]
     for each in result["subgroups"]:
@@ -176,12 +197,7 @@ def format_subgroups(column, result):
         ["largest gap", *[""] * 4, *("–" if gap is None else format_estimate(gap) for gap in gaps)]
     )
     between = ["" if gap is None else " over ".join(gap["between"]) for gap in gaps]
-    rows.append([*[""] * 5, *between])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
+    return [*rows, [*[""] * 5, *between]]
 
 
 def _format_cell(measured):

@@ -24,7 +24,7 @@ LINES = {
     "auc": ("AUC", MODEL_COLOUR, "^", "-"),
     "sensitivity": ("sensitivity", CLASS_COLOURS[1], "o", "-"),
     "specificity": ("specificity", CLASS_COLOURS[0], "s", "-"),
-    "calibration_shift": ("mean probability − share malignant", GREY, "D", "--"),
+    "ece": ("expected calibration error", GREY, "D", "--"),
 }
 
 
@@ -46,7 +46,8 @@ def plot_stress(result, *, note=None):
     perturbations = result["perturbations"]
     n_rows = math.ceil((len(perturbations) + 1) / COLUMNS)  # the last panel is the legend's
     size = (3.1 * COLUMNS, 2.5 * n_rows + 1)
-    figure, grid = plt.subplots(n_rows, COLUMNS, figsize=size, sharey=True, layout="constrained")
+    form = {"figsize": size, "sharey": True, "squeeze": False, "layout": "constrained"}
+    figure, grid = plt.subplots(n_rows, COLUMNS, **form)
     axes = grid.ravel()[: len(perturbations)]
     for ax, perturbation in zip(axes, perturbations, strict=True):
         _draw_panel(ax, result["unperturbed"], perturbation)

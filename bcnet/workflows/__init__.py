@@ -23,6 +23,8 @@ _HOMES = {
     "describe_data": "evaluation",
     "stress": "robustness",
     "compare": "comparison",
+    "record_subgroups": "recording",
+    "record_robustness": "recording",
     "leak_demo": "leakage",
     "calibrate": "calibration",
     "CalibrationOptions": "calibration",

@@ -30,7 +30,9 @@ from bcnet.evaluate.thresholds import (
 from bcnet.models import with_precision
 from bcnet.workflows.ancestry import CALIBRATED, SeenInTraining, find_parts
 from bcnet.workflows.evaluation import score_table, select_part
+from bcnet.workflows.out_of_fold import OUT_OF_FOLD, take_out_of_fold
 from bcnet.workflows.promises import describe_band
+from bcnet.workflows.recording import TRIALS
 from bcnet.workflows.samples import describe_samples, list_patients, take_table
 
 logger = logging.getLogger("bcnet")
@@ -39,6 +41,10 @@ logger = logging.getLogger("bcnet")
 # fewer, made Brier score and ECE of other patients worse on average over 400 divisions (by 0.004
 # and 0.015 with 10); with 20 it costs nothing there, and repairs much where much is wrong.
 FEWEST_PATIENTS = 20
+
+
+NO_PROMISE = "out-of-fold predictions are other networks' (bcnet promise asks this one)"
+"""Why a model that they have calibrated refers no picture."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,7 @@ def calibrate(
     options: CalibrationOptions | None = None,
     *,
     split: str | os.PathLike | None = None,
+    out_of_fold: str | os.PathLike | None = None,
     progress: bool = False,
 ) -> Classifier:
     """Calibrate a trained model and choose its threshold anew, in a new model file.
@@ -90,8 +97,15 @@ def calibrate(
     What calibrates: the part "validation" where a CSV or the data itself divides the pictures;
     else those that the card knows as validation or as having calibrated it; else, where it knows
     none of them, all. The card names them, so that they are not taken for a test later. The
-    card's test metrics were of the old threshold, so they are left out; which probabilities are
-    referred is chosen anew.
+    card's test metrics, and the trials recorded in it, were of the old threshold, so they are left
+    out; which probabilities are referred is chosen anew.
+
+    With `out_of_fold`, predictions of `cross_validate` calibrate in place of all that: many more
+    patients, each answered by a network that had not seen him. Those networks are not this model:
+    they learnt from fewer patients, and each has a scale of its own, so that their logits are first
+    brought to this model's scale on its validation patients (`out_of_fold.align_folds`). Train all
+    with one configuration. They promise nothing of this model, so no probabilities are referred
+    until `promise` is asked.
 
     Args:
         classifier: the model; stays as it is.
@@ -99,6 +113,7 @@ def calibrate(
         output: model file to write, ending in `.keras`.
         options: see `CalibrationOptions`.
         split: CSV as `bcnet split` writes it.
+        out_of_fold: CSV as `cross_validate` writes it, of the training and validation patients.
         progress: show a bar.
 
     Returns:
@@ -107,16 +122,22 @@ def calibrate(
     Raises:
         SeenInTraining: when a picture or its patient has trained the model or is to judge it.
         ValueError: for too few patients, a target that they cannot show, or scores that do not
-            rise with malignancy.
+            rise with malignancy; with `out_of_fold`, for predictions of other data or patients.
     """
     options = options or CalibrationOptions()
     new = Classifier(with_precision(classifier.model, "float32"), deepcopy(classifier.card))
-    table = _take_table(new, manifest, split, progress)
+    if out_of_fold is None:
+        table = _take_table(new, manifest, split, progress)
+    elif split is None:
+        scored = _score_logits(new, manifest.table, progress)
+        table = take_out_of_fold(new.card, scored, out_of_fold)
+    else:
+        raise ValueError("`out_of_fold` says itself who calibrates. Received: `split`, too")
     truth, logits = table["label"].to_numpy(), table["logit"].to_numpy(np.float64)
     patients = list_patients(table)
     _require_enough(truth, patients, options)
     scaling = _fit(truth, logits, options)
-    part = "validation" if (table["part"] == "validation").all() else CALIBRATED
+    part = _name_part(table)
     new.set_scaling(scaling)
     data = f"{manifest.info.name}, {part}"
     new.card["calibration"] = describe_scaling(scaling, table, options, data)
@@ -124,13 +145,25 @@ def calibrate(
     value = choose_threshold(truth, y_prob, rule=options.threshold_rule, target=options.target)
     rule = describe_rule(options.threshold_rule, options.target)
     new.card["threshold"] = describe_threshold(value, rule, truth, y_prob, patients, data)
-    new.card["abstention"] = describe_band(
-        truth, y_prob, threshold=value, patients=patients, data=data
-    )
+    if part == OUT_OF_FOLD:
+        new.card["abstention"] = {"reason": NO_PROMISE, "data": data}
+    else:
+        new.card["abstention"] = describe_band(
+            truth, y_prob, threshold=value, patients=patients, data=data
+        )
+    for entry in TRIALS:
+        new.card.pop(entry, None)
     new.card["samples"][CALIBRATED] = describe_samples(table)
+    if part == OUT_OF_FOLD:
+        new.card["samples"][CALIBRATED]["folds"] = table["fold"].nunique()
     new.card["metrics"] = {part: evaluate(truth, y_prob, patients=patients, threshold=value)}
     new.save(output)
     return new
+
+
+def _name_part(table):
+    parts = set(table["part"])
+    return parts.pop() if parts in ({"validation"}, {OUT_OF_FOLD}) else CALIBRATED
 
 
 def _take_table(classifier, manifest, split, progress):
@@ -139,8 +172,7 @@ def _take_table(classifier, manifest, split, progress):
     is_divided = table["split"].notna().any()
     if is_divided:
         table = select_part(table, "validation")
-    table, _ = score_table(cut_at_logit(classifier), table, "float32", progress)
-    table = table.rename(columns={"probability": "logit"})
+    table = _score_logits(classifier, table, progress)
     table["part"] = find_parts(classifier.card, table)
     may_calibrate = table["part"].isin(["validation", CALIBRATED])
     if table["part"].isna().all() or may_calibrate.all():
@@ -151,6 +183,11 @@ def _take_table(classifier, manifest, split, progress):
     left_out = int((~may_calibrate).sum())
     logger.info("%s pictures calibrate, %s others are left out", may_calibrate.sum(), left_out)
     return table[may_calibrate].reset_index(drop=True)
+
+
+def _score_logits(classifier, table, progress):
+    table, _ = score_table(cut_at_logit(classifier), table, "float32", progress)
+    return table.rename(columns={"probability": "logit"})
 
 
 def _refuse(parts):

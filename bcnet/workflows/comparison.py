@@ -5,14 +5,14 @@ import os
 import numpy as np
 import pandas as pd
 
-from bcnet.classifier import Classifier
+from bcnet.classifier import Classifier, settle_precision
 from bcnet.data.manifest import Manifest, read_sample
 from bcnet.evaluate.baselines import count_colours, fit_colours
 from bcnet.evaluate.comparison import compare as judge
 from bcnet.evaluate.comparison import measure_alone
 from bcnet.evaluate.paired import Bootstrap
-from bcnet.workflows.ancestry import SEEN, SeenInTraining, find_parts
-from bcnet.workflows.evaluation import score_table, select_part, settle_part
+from bcnet.workflows.ancestry import SeenInTraining, count_seen, find_parts, tell_seen
+from bcnet.workflows.evaluation import NOT_A_TEST, score_table, select_part, settle_part
 from bcnet.workflows.samples import list_patients, list_samples, take_table
 
 # Pictures that the colours-only baseline is fitted on at most: 48 numbers need no more.
@@ -24,6 +24,8 @@ def compare(
     manifest: Manifest,
     *,
     split: str | os.PathLike | None = None,
+    allow_seen: bool = False,
+    precision: str = "float32",
     progress: bool = False,
 ) -> dict:
     """Compare two models, each at its own threshold, and set two baselines beside them.
@@ -37,31 +39,39 @@ def compare(
         classifiers: A and B.
         manifest: the pictures, best with those that A was trained on.
         split: CSV as `bcnet split` writes it.
+        allow_seen: compare on a test of which a model has seen some, as part "not a test".
+        precision: of both networks; float32 unless asked for.
         progress: show a bar.
 
     Returns:
-        What `bcnet.evaluate.comparison.compare` gives, with `part`, `data`, `models` (a dict of
-        `path`, `data` and `threshold` of each), `unreadable`, `baselines` ("majority class" and
-        "colours only", as `measure_alone` gives them; the latter None without training pictures)
-        and `n_colours`, the number of pictures that the latter was fitted on.
+        What `bcnet.evaluate.comparison.compare` gives, with `part`, `precision`, `data`, `models`
+        (a dict of `path`, `data`, `threshold` and `seen` of each, the latter the number of the
+        pictures that each step has touched), `n_images`, `unreadable`, `baselines` ("majority
+        class" and "colours only", as `measure_alone` gives them; the latter None without training
+        pictures) and `n_colours`, the number of pictures that the latter was fitted on.
 
     Raises:
-        SeenInTraining: when a picture or patient of the test has trained or tuned either model.
+        SeenInTraining: when a picture or patient of the test has trained or tuned either model,
+            unless `allow_seen`.
         ValueError: when the part has no readable pictures, or one class only.
     """
     table = take_table(manifest, split)
     first, second = classifiers
-    scored, unreadable = score_table(first, table, "float32", progress)
+    scored, unreadable = score_table(first, table, precision, progress)
     table, part = _choose_test(scored, [each.card for each in classifiers])
-    for classifier in classifiers:
-        _require_unseen(classifier, table)
-    other, _ = score_table(second, table, "float32", progress)
+    seen = _count_seen(classifiers, table, allow_seen)
+    other, _ = score_table(second, table, precision, progress)
     bootstrap = Bootstrap(table["label"], list_patients(table))
     training = _take_training(first.card, scored)
     return {
-        "part": part,
+        "part": NOT_A_TEST if any(seen) else part,
+        "precision": settle_precision(precision),
         "data": manifest.info.name,
-        "models": [_name_model(each) for each in classifiers],
+        "models": [
+            _name_model(each) | {"seen": counts}
+            for each, counts in zip(classifiers, seen, strict=True)
+        ],
+        "n_images": len(table),
         "unreadable": unreadable,
         **judge(
             table["probability"],
@@ -87,13 +97,16 @@ def _choose_test(table, cards):
     return table, "external"
 
 
-def _require_unseen(classifier, table):
-    seen = int(find_parts(classifier.card, table).isin(SEEN).sum())
-    if seen:
-        raise SeenInTraining(
-            f"this is no test: of {len(table)} pictures {classifier.path} has seen {seen}, or "
-            "others of the same patients. Compare on patients that neither model has seen"
-        )
+def _count_seen(classifiers, table, allow_seen):
+    """Count for each model what it has seen of the pictures; refuse that unless it is allowed."""
+    seen = [count_seen(find_parts(each.card, table)) for each in classifiers]
+    for classifier, counts in zip(classifiers, seen, strict=True):
+        if counts and not allow_seen:
+            raise SeenInTraining(
+                f"{classifier.path}: {tell_seen(counts, len(table))}. Compare on patients that "
+                "neither model has seen, or see what comes of it with --allow-seen"
+            )
+    return seen
 
 
 def _name_model(classifier):

@@ -1,7 +1,9 @@
 """How well a network would do on new patients: each is judged by one that has not seen him."""
 
 import logging
+import os
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,7 +17,14 @@ from bcnet.evaluate.thresholds import describe_rule
 from bcnet.workflows.ancestry import require_unseen
 from bcnet.workflows.calibration import choose_within_reach
 from bcnet.workflows.fitting import fit_network
-from bcnet.workflows.samples import Pictures, decode_table, list_patients, score_rows
+from bcnet.workflows.out_of_fold import write_out_of_fold
+from bcnet.workflows.samples import (
+    Pictures,
+    decode_table,
+    list_patients,
+    score_rows,
+    take_table,
+)
 from bcnet.workflows.starting import settle_policy
 from bcnet.workflows.training import require_both_classes, settle_config
 
@@ -23,17 +32,25 @@ logger = logging.getLogger("bcnet")
 
 
 def cross_validate(
-    manifest: Manifest, config: Config | None = None, *, folds: int = 5, progress: bool = False
+    manifest: Manifest,
+    config: Config | None = None,
+    *,
+    folds: int = 5,
+    split: str | os.PathLike | None = None,
+    out_of_fold: str | os.PathLike | None = None,
+    progress: bool = False,
 ) -> dict:
     """Estimate by patient what `train` would reach, without touching a test part.
 
     In each fold, `config.validation` of the other patients choose epoch and threshold. Test
-    patients of the data's own split take no part.
+    patients of the split take no part.
 
     Args:
         manifest: the pictures.
         config: as for `train`.
         folds: number of folds.
+        split: CSV as `bcnet split` writes it, in place of the data's own split.
+        out_of_fold: CSV to write the prediction of each picture to, for `calibrate`.
         progress: show bars.
 
     Returns:
@@ -46,8 +63,11 @@ def cross_validate(
         SeenInTraining: when the model to start from has seen one of the patients.
         ValueError: for fewer patients than folds.
     """
+    manifest = replace(manifest, table=take_table(manifest, split))
     config = settle_config(manifest, config or Config())
     judged = judge_folds(manifest, config, folds=folds, progress=progress)
+    if out_of_fold is not None:
+        write_out_of_fold(judged, out_of_fold)
     rule = describe_rule(config.threshold_rule, config.target)
     pooled = align(judged["probability"], judged["threshold"])
     return {

@@ -70,8 +70,8 @@ def evaluate(
     Returns:
         A dictionary that can be written as JSON: `n_images`, `n_patients`, `part`, `threshold`,
         `threshold_rule`, `majority_accuracy`, `precision`, `image`, `patient`, `patient_reason`,
-        `confusion_matrix`, `model_data`, `data` and `unreadable`, the number of pictures that
-        were left out because they cannot be read; `calibration`, what
+        `confusion_matrix`, `model_data`, `data`, whether that is `simulated`, and `unreadable`, the
+        number of pictures that were left out because they cannot be read; `calibration`, what
         `bcnet.evaluate.calibration.evaluate_calibration` gives; with `prevalence`, `projection`,
         what `bcnet.evaluate.prevalence.project_prevalence` gives; with `by`, `subgroups`, for each
         column what `bcnet.evaluate.subgroups.measure_subgroups` gives. Where the card knows none
@@ -108,6 +108,7 @@ def evaluate(
         "threshold_rule": rule,
         "precision": settle_precision(precision),
         "data": manifest.info.name,
+        "simulated": manifest.info.simulated,
         "model_data": classifier.card["data"]["name"],
         "unreadable": unreadable,
         **measure(**judged, threshold=threshold),
