@@ -11,7 +11,17 @@ import os
 import sys
 
 from bcnet import __version__
-from bcnet.cli import card, cases, data, judging, promises, report, training, trials
+from bcnet.cli import (
+    card,
+    cases,
+    data,
+    judging,
+    measurements,
+    promises,
+    report,
+    training,
+    trials,
+)
 
 WRONG_INPUT, INTERRUPTED = 2, 130
 EXPECTED = (ValueError, OSError, ArithmeticError)
@@ -78,6 +88,16 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"bcnet {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for group in (data, training, judging, promises, trials, cases, card, report):
+    for group in (
+        data,
+        training,
+        judging,
+        promises,
+        trials,
+        cases,
+        card,
+        measurements,
+        report,
+    ):
         group.add_commands(commands)
     return parser
