@@ -14,6 +14,8 @@ from bcnet.data.manifest import read_manifest
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
+pytest_plugins = ["databases"]
+
 
 @pytest.fixture(scope="module")
 def load():
