@@ -16,6 +16,9 @@ CARD_MEMBER = "card.json"
 KINDS = {".keras": "Keras", ".skops": "skops"}
 ENDINGS = tuple(KINDS)
 
+# Hashes of a million pictures have some 25 MB; a few kB of zip can claim a thousand times that.
+LARGEST_JSON = 64 * 1024**2
+
 # The trained models that come with the project.
 SHIPPED_FOLDER = Path(__file__).resolve().parents[1] / "models"
 
@@ -90,17 +93,18 @@ def open_archive(path: str | os.PathLike, *endings: str) -> zipfile.ZipFile:
         raise ModelFileError(path, f"not a {kind} model file, or a truncated one") from error
 
 
-def read_card(path: str | os.PathLike) -> dict:
+def read_card(path: str | os.PathLike, *endings: str) -> dict:
     """Read the card of a model file.
 
     Args:
         path: a `.keras` or `.skops` file.
+        endings: of the kinds that are taken; both by default.
 
     Raises:
         FileNotFoundError: when there is no such file.
         ModelFileError: when it has no card, or one that is not JSON.
     """
-    with open_archive(path) as archive:
+    with open_archive(path, *endings) as archive:
         if CARD_MEMBER not in archive.namelist():
             raise ModelFileError(path, LOST_CARD[Path(path).suffix])
         return read_json(path, archive, CARD_MEMBER)
@@ -108,6 +112,9 @@ def read_card(path: str | os.PathLike) -> dict:
 
 def read_json(path: str | os.PathLike, archive: zipfile.ZipFile, name: str):
     """Read a member that is JSON, or raise `ModelFileError` for `path`."""
+    size = archive.getinfo(name).file_size
+    if size > LARGEST_JSON:
+        raise ModelFileError(path, f"its {name} would unpack to {size:,} bytes")
     try:
         return json.loads(archive.read(name))
     except (ValueError, zipfile.BadZipFile, zipfile.zlib.error, RecursionError) as error:

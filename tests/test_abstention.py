@@ -15,6 +15,7 @@ from bcnet.evaluate.abstention import (
     bound_rate,
     choose_band,
     find_referred,
+    format_band,
 )
 from bcnet.evaluate.metrics import score_patients
 from bcnet.evaluate.thresholds import choose_threshold
@@ -190,3 +191,26 @@ def test_choose_band_checks_its_numbers(settings, message):
 def test_find_referred_takes_the_lower_end_and_leaves_the_upper():
     found = find_referred(np.array([0.19, 0.2, 0.49, 0.5]), 0.2, 0.5)
     assert found.tolist() == [False, True, True, False]
+
+
+BAND = {
+    "low": 0.1,
+    "high": 0.3,
+    "miss_rate": 0.025,
+    "confidence": 0.95,
+    "unit": "patient",
+    "n": 569,
+    "answered": 0.977,
+    "data": "mine",
+}
+
+
+def test_format_band_tells_promise_band_and_cases():
+    assert format_band(BAND) == (
+        "of the malignant patients that are answered, at most 2.5% are called benign (95% "
+        "confidence); from 0.1 to 0.3 they are referred, 98% are answered (569 patients: mine)"
+    )
+
+
+def test_format_band_of_an_empty_band_says_that_none_is_referred():
+    assert "none of them needs to be referred (569" in format_band(BAND | {"low": 0.3})

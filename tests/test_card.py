@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import yaml
 
+from bcnet.cardfile import ModelFileError, locate_model, read_card
 from bcnet.classifier import Classifier
 from bcnet.cli import main
-from bcnet.modelfile import ModelFileError, locate_model, read_card, read_model, write_model
+from bcnet.modelfile import read_model, write_model
 from bcnet.workflows import check_model, write_model_card
 from bcnet.workflows.card_text import describe_model
 from bcnet.workflows.checking import format_check
@@ -35,7 +36,8 @@ SECTIONS = [
     "Calibration",
     "Threshold",
     "What it does not answer",
-    "Subgroups and robustness",
+    "Subgroups",
+    "Robustness",
     "Explanations",
     "Limits",
     "Ethical considerations",
@@ -166,8 +168,19 @@ def test_describe_model_tells_the_test_by_patient_first():
 
 def test_describe_model_shows_metrics_with_their_baseline():
     section = read_section(write_out(make_card()), "Metrics")
-    assert "| auc | 0.900 [0.800, 1.000] | 0.800 [0.700, 0.900] |" in section
+    assert "| AUC | 0.900 [0.800, 1.000] | 0.800 [0.700, 0.900] |" in section
     assert "| accuracy of always giving the commoner class | 0.600 | 0.700 |" in section
+
+
+@pytest.mark.parametrize(
+    ("data", "chosen"),
+    [("mine, validation", "epoch and calibration and threshold"), ("ours", "epoch")],
+)
+def test_describe_model_tells_what_the_validation_patients_chose(data, chosen):
+    card = make_card()
+    card["metrics"]["validation"] = card["metrics"]["test"]
+    card["calibration"]["data"] = card["threshold"]["data"] = data
+    assert f"Validation: patients who chose {chosen}, so" in write_out(card)
 
 
 def test_describe_model_tells_a_test_picture_that_was_seen():
@@ -300,7 +313,7 @@ def test_write_yaml_drops_what_yaml_does_not_allow():
 def test_make_front_matter_prefers_results_by_patient():
     (entry,) = make_front_matter(make_card(), "mine")["model-index"]
     (result,) = entry["results"]
-    assert result["metrics"][0] == {"type": "roc_auc", "name": "auc, by patient", "value": 0.9}
+    assert result["metrics"][0] == {"type": "roc_auc", "name": "AUC, by patient", "value": 0.9}
     assert result["dataset"] == {"name": "mine", "type": "mine", "split": "test"}
 
 
@@ -333,13 +346,14 @@ def test_write_model_card_begins_with_front_matter(idc):
 def test_write_model_card_puts_figures_where_it_refers_to_them(idc):
     text = (idc / "card.md").read_text(encoding="utf-8")
     places = re.findall(r"!\[.*\]\((.*)\)", text)
-    assert places == ["card_files/training.png", "card_files/confusion_matrix.png"]
+    names = ("training", "confusion_matrix", "robustness_1")
+    assert places == [f"card_files/{name}.png" for name in names]
     assert all((idc / place).is_file() for place in places)
 
 
 def test_write_model_card_as_html_needs_no_other_file(idc):
     text = (idc / "card.html").read_text(encoding="utf-8")
-    assert text.count('src="data:image/png;base64,') == 2
+    assert text.count('src="data:image/png;base64,') == 3
     assert not re.search(r'(src|href)="(?!data:)', text)
 
 

@@ -17,7 +17,7 @@ import skops.io
 from threadpoolctl import threadpool_limits
 
 import bcnet
-from bcnet.cardfile import ModelFileError, read_card
+from bcnet.cardfile import ModelFileError, locate_model, read_card
 from bcnet.data.measurements import FEATURES
 from bcnet.data.wisconsin import load_wisconsin
 from bcnet.measurements.fitting import fit_measurements
@@ -35,6 +35,7 @@ def make_model(name="logistic"):
     table = load_wisconsin()
     fitted = fit_measurements(table, name, quick=True)
     card = {
+        "kind": "measurements",
         "class_names": ["benign", "malignant"],
         "data": {"name": "wisconsin"},
         "samples": {"train": {"pictures": [], "patients": []}},
@@ -286,6 +287,45 @@ def test_load_refuses_a_card_that_lacks_an_entry(saved, tmp_path, entry):
     path = change_card(saved, tmp_path / "a.skops", **{entry: None})
     with pytest.raises(ModelFileError, match=f"its card has no {entry}"):
         bcnet.load(path)
+
+
+@pytest.mark.parametrize(
+    ("entry", "change"),
+    [
+        ("threshold", {"value": "0.5"}),
+        ("threshold", {"value": 1.5}),
+        ("abstention", {"low": 0.6, "high": 0.4}),
+        ("references", {"logit": ["a"] * 8}),
+        ("references", {"logit": [1.0]}),
+        ("references", {"seed": "a"}),
+        ("versions", {"scikit-learn": 1.2}),
+    ],
+)
+def test_load_names_an_entry_of_the_card_that_is_damaged(saved, tmp_path, entry, change):
+    damaged = read_card(saved)[entry] | change
+    path = change_card(saved, tmp_path / "a.skops", **{entry: damaged})
+    with pytest.raises(ModelFileError, match=f"the entry {entry} of its card is damaged"):
+        bcnet.load(path)
+
+
+@pytest.mark.parametrize("change", [{"lowest": "a"}, {"lowest": 1e9}, {"median": None}])
+def test_load_refuses_a_damaged_range(saved, tmp_path, change):
+    features = read_card(saved)["features"]
+    features[3] |= change
+    path = change_card(saved, tmp_path / "a.skops", features=features)
+    with pytest.raises(ModelFileError, match="the entry features of its card is damaged"):
+        bcnet.load(path)
+
+
+def test_load_refuses_the_card_of_another_kind(saved, tmp_path):
+    path = change_card(saved, tmp_path / "a.skops", kind="pictures")
+    with pytest.raises(ModelFileError, match="not of a model of measurements"):
+        bcnet.load(path)
+
+
+def test_load_of_a_model_of_pictures_says_what_is_wanted():
+    with pytest.raises(ModelFileError, match="pictures, where one of measurements is wanted"):
+        MeasurementModel.load(locate_model("idc"))
 
 
 def test_load_warns_once_of_another_minor_version(saved, tmp_path, caplog):

@@ -14,6 +14,7 @@ from bcnet.cardfile import read_card
 from bcnet.cli import main
 from bcnet.data.measurements import FEATURES
 from bcnet.data.wisconsin import load_wisconsin
+from bcnet.evaluate.abstention import format_band
 from bcnet.workflows.measurement_training import describe_rows, name_rows
 
 FEW = ["--models", "naive_bayes,logistic", "--quick"]
@@ -90,6 +91,24 @@ def test_train_refuses_another_ending(folder, capsys):
 def test_train_refuses_an_unknown_model(folder, capsys):
     assert run("train", folder / "ours.csv", "--output", folder / "a.skops", "--models", "cnn") == 2
     assert "must be one of logistic" in capsys.readouterr().err
+
+
+def test_train_refuses_in_one_line_without_a_bar_above(folder, capsys):
+    run("train", "--models", "perceptron", "--output", folder / "no.skops")
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_train_refuses_an_empty_column_before_it_compares(folder, monkeypatch, capsys):
+    monkeypatch.setattr("bcnet.workflows.measurement_training.compare_models", None)
+    table = load_wisconsin().assign(**{"mean radius": np.nan})
+    table.to_csv(folder / "empty.csv", index=False)
+    assert run("train", folder / "empty.csv", "--output", folder / "no.skops") == 2
+    assert "no value at all of mean radius" in capsys.readouterr().err
+
+
+def test_train_tells_what_it_promises(model, card, folder, capsys):
+    run("train", folder / "ours.csv", "--output", model, *FEW)
+    assert format_band(card["abstention"], "patient") in capsys.readouterr().out
 
 
 def test_card_has_the_entries_of_a_picture_model(card):
@@ -225,6 +244,14 @@ def test_predict_writes_nothing_when_no_row_can_be_read(model, folder, capsys):
     assert run("predict", model, folder / "bad.csv", "--output", folder / "none.csv") == 2
     assert not (folder / "none.csv").exists()
     assert "not one of 169 rows can be read; the first: `mean radius`" in capsys.readouterr().err
+
+
+def test_predict_does_not_write_over_what_it_reads(model, folder, tmp_path, capsys):
+    data = tmp_path / "theirs.csv"
+    data.write_bytes((folder / "theirs.csv").read_bytes())
+    assert run("predict", model, data, "--output", data) == 2
+    assert "`output` must not be the file that is read" in capsys.readouterr().err
+    assert data.read_bytes() == (folder / "theirs.csv").read_bytes()
 
 
 def test_predict_to_standard_output_loads_no_tensorflow(model, folder):

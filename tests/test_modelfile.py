@@ -69,6 +69,12 @@ def test_read_card_says_how_to_go_on_when_the_card_was_lost(saved, tmp_path):
         read_card(path)
 
 
+def test_read_card_refuses_one_that_unpacks_to_too_much(saved, monkeypatch):
+    monkeypatch.setattr("bcnet.cardfile.LARGEST_JSON", 3)
+    with pytest.raises(ModelFileError, match=r"its card\.json would unpack to \d+ bytes"):
+        read_card(saved)
+
+
 def test_read_model_of_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="no model file at"):
         read_model(tmp_path / "none.keras")

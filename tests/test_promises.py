@@ -224,11 +224,11 @@ def test_describe_band_says_why_there_is_none(caplog):
 
 
 def test_tell_promise_names_the_rate_the_band_and_the_data():
-    y_true, y_prob = np.repeat([0, 1], 60), np.repeat([0.1, 0.9], 60)
+    y_true, y_prob = np.repeat([0, 1], [60, 61]), np.repeat([0.1, 0.9, 0.3], [60, 60, 1])
     band = describe_band(y_true, y_prob, threshold=0.5, patients=None, data="mine, validation")
     told = tell_promise({"abstention": band, "gate": {"reason": "too few"}})
     assert "at most 5.0% are called benign (95% confidence)" in told
-    assert "100% are answered (120 pictures: mine, validation)" in told
+    assert "to 0.5 they are referred, 99% are answered (121 pictures: mine, validation)" in told
 
 
 @pytest.mark.parametrize(("n_patients", "warned"), [(9, True), (10, False), (None, False)])

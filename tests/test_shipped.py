@@ -14,7 +14,7 @@ from bcnet.explain.cases import locate_index, read_index
 LARGEST_BYTES = 5 * 1024**2
 
 
-@pytest.fixture(scope="module", params=list_shipped())
+@pytest.fixture(scope="module", params=list_shipped(".keras"))
 def name(request):
     return request.param
 

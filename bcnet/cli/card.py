@@ -13,7 +13,7 @@ def add_commands(commands) -> None:
         "write a model's card, or check that it answers as when saved (exit status 1: it does not)",
         "bcnet card models/mine.keras --output card.html",
     )
-    command.add_argument("model", metavar="MODEL", help="a .keras file")
+    command.add_argument("model", metavar="MODEL", help="a .keras or .skops file")
     action = command.add_mutually_exclusive_group(required=True)
     told = "card.md, for the Hugging Face Hub, or card.html, one file"
     action.add_argument("--output", type=parse_file, metavar="FILE", help=told)

@@ -75,10 +75,12 @@ def _run_train(options):
     model, result = workflows.train_measurements(
         options.data, options.output, **settings, progress=True
     )
+    from bcnet.evaluate.abstention import format_band
     from bcnet.measurements.nested import format_models
 
     print(format_models(result))
     print(f"\nthreshold {model.threshold:.3g}: {model.card['threshold']['rule']}")
+    print(format_band(model.card["abstention"], "patient"))
     if options.pickle:
         path = f"{options.output.removesuffix('.skops')}.pkl"
         print(f"{path}: SHA-256 {model.save_pickle(path)}")

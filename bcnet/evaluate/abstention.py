@@ -147,6 +147,32 @@ def find_referred(y_prob, low, high):
     return (y_prob >= low) & (y_prob < high)
 
 
+def format_band(band: dict, case: str = "picture") -> str:
+    """Format a band in one line: what is promised, who is referred, on whom that rests.
+
+    Args:
+        band: of `choose_band`, with `data`, the name of the cases; or `reason`, why there is none.
+        case: what the reader calls one.
+
+    Example:
+        >>> format_band({"reason": "too few cases"}, "patient")
+        'no patient is referred: too few cases'
+    """
+    if "low" not in band:
+        return f"no {case} is referred: {band['reason']}"
+    referred = "none of them needs to be referred"
+    if band["low"] < band["high"]:
+        referred = (
+            f"from {band['low']:.3g} to {band['high']:.3g} they are referred, "
+            f"{band['answered']:.0%} are answered"
+        )
+    return (
+        f"of the malignant {band['unit']}s that are answered, at most {band['miss_rate']:.1%} are "
+        f"called benign ({band['confidence']:.0%} confidence); {referred} "
+        f"({band['n']:,} {band['unit']}s: {band['data']})"
+    )
+
+
 def bound_rate(events, cases):
     """Bound a rate from above with 95 % confidence (Clopper and Pearson 1934, one-sided).
 

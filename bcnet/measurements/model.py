@@ -9,7 +9,6 @@ import os
 
 import numpy as np
 import pandas as pd
-import sklearn
 from scipy.special import expit, logit
 from sklearn.calibration import CalibratedClassifierCV
 
@@ -17,32 +16,24 @@ from bcnet.cardfile import ModelFileError, locate_model, read_card
 from bcnet.config import CLASS_NAMES
 from bcnet.data.measurements import FEATURES, read_rows
 from bcnet.evaluate.abstention import find_referred
+from bcnet.measurements.card import REFERENCE_COUNT, check_card, tell_versions
 from bcnet.measurements.explain import Contributions, explain_rows
-from bcnet.measurements.file import read_estimator, read_pickle, write_estimator, write_pickle
+from bcnet.measurements.file import (
+    ENDING,
+    read_estimator,
+    read_pickle,
+    write_estimator,
+    write_pickle,
+)
 from bcnet.measurements.logits import take_apart
 from bcnet.measurements.ranges import find_outside, make_median_row
 from bcnet.measurements.what_if import find_changes
 
 logger = logging.getLogger("bcnet")
 
-KIND = "measurements"
-"""The entry `kind` of the card; the cards of models of pictures have none."""
-
 # float64 differs in the last digits between processors; another version or file in the first.
 REFERENCE_TOLERANCE = 1e-6
-REFERENCE_COUNT = 8
 REFERENCE_SEED = 20240229
-
-# What is read from a card; one without them comes from elsewhere or from a later format.
-CARD_ENTRIES = {
-    "class_names": list,
-    "data": dict,
-    "samples": dict,
-    "threshold": dict,
-    "features": list,
-    "references": dict,
-    "versions": dict,
-}
 
 
 class MeasurementModel:
@@ -80,12 +71,12 @@ class MeasurementModel:
                 its stored reference inputs differently.
         """
         path = locate_model(path)
-        card = read_card(path)
-        _check_card(path, card)
+        card = read_card(path, ENDING)
+        check_card(path, card)
         try:
             estimator = read_estimator(path, fingerprint=card["references"].get("weights"))
         except ModelFileError as error:
-            raise ModelFileError(path, error.reason + _tell_versions(card)) from error
+            raise ModelFileError(path, error.reason + tell_versions(card)) from error
         return cls._settle(path, estimator, card)
 
     @classmethod
@@ -106,7 +97,7 @@ class MeasurementModel:
         content = read_pickle(path, sha256=sha256)
         if not isinstance(content, dict) or set(content) != {"estimator", "card"}:
             raise ModelFileError(path, "it is no pickle of a model of measurements")
-        _check_card(path, content["card"])
+        check_card(path, content["card"])
         return cls._settle(os.fspath(path), content["estimator"], content["card"])
 
     @classmethod
@@ -123,8 +114,8 @@ class MeasurementModel:
             ModelFileError: when the file is damaged or foreign, or has no card.
         """
         path = locate_model(path)
-        card = read_card(path)
-        _check_card(path, card)
+        card = read_card(path, ENDING)
+        check_card(path, card)
         return cls._put_together(path, read_estimator(path), card)
 
     @classmethod
@@ -333,9 +324,9 @@ class MeasurementModel:
             difference = np.abs(now - saved).max()
         except Exception as error:  # whatever a changed estimator raises when it is asked
             raise ModelFileError(
-                path, f"it can no longer answer ({error}){_tell_versions(self.card)}"
+                path, f"it can no longer answer ({error}){tell_versions(self.card)}"
             ) from error
-        told = _tell_versions(self.card)
+        told = tell_versions(self.card)
         if not difference <= REFERENCE_TOLERANCE:
             raise ModelFileError(
                 path,
@@ -352,27 +343,6 @@ def check_threshold(threshold: float) -> float:
     if not 0 <= threshold <= 1:
         raise ValueError(f"`threshold` must be between 0 and 1. Received: threshold={threshold}")
     return float(threshold)
-
-
-def _check_card(path, card):
-    card = card if isinstance(card, dict) else {}
-    missing = [name for name, kind in CARD_ENTRIES.items() if not isinstance(card.get(name), kind)]
-    if missing:
-        raise ModelFileError(path, f"its card has no {', '.join(missing)}")
-    names = [each.get("name") for each in card["features"] if isinstance(each, dict)]
-    if names != list(FEATURES):
-        raise ModelFileError(path, "the measurements of its card are not the thirty of bcnet")
-
-
-def _tell_versions(card):
-    """Tell of another minor version of scikit-learn, and what to do; "" where it is the same."""
-    saved, now = str(card["versions"].get("scikit-learn")), sklearn.__version__
-    if saved.split(".")[:2] == now.split(".")[:2]:
-        return ""
-    return (
-        f"; it was saved with scikit-learn {saved} and this is {now}: install the former "
-        f'(python -m pip install "scikit-learn=={saved}"), or train it anew'
-    )
 
 
 def _make_references(features, seed):

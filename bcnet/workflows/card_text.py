@@ -6,26 +6,38 @@ The sections are those of Mitchell et al. 2019, "Model cards for model reporting
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import PureWindowsPath
 
 from bcnet.config import CLASS_NAMES, SPLITS
-from bcnet.evaluate.metrics import format_estimate
 from bcnet.workflows.ancestry import ANCESTORS, CALIBRATED, SEEN
-from bcnet.workflows.document import Code, Figure, Heading, Paragraph, Points, Table
+from bcnet.workflows.card_trials import tell_robustness, tell_subgroups
+from bcnet.workflows.card_words import (
+    BASELINE,
+    NOT_RECORDED,
+    count_judged,
+    describe_ethics,
+    describe_licence,
+    describe_software,
+    find,
+    put_together,
+    tell,
+    tell_count,
+    tell_estimate,
+    tell_malignant,
+    tell_metric,
+    tell_number,
+)
+from bcnet.workflows.document import Code, Figure, Paragraph, Points, Table
+from bcnet.workflows.out_of_fold import OUT_OF_FOLD
 from bcnet.workflows.promises import tell_promise
-
-NOT_RECORDED = "not recorded"
+from bcnet.workflows.recording import ROBUSTNESS, SUBGROUPS
 
 PARTS = (*SPLITS, CALIBRATED)
 
 UNITS = {"patient": "patient", "image": "picture"}
 """What a metric counts, by its entry in the card."""
-
-PURPOSE = """\
-For research and teaching. Not a diagnostic device: no regulator has looked at it, and nobody \
-should be treated, or not treated, because of its answers."""
 
 
 def describe_model(
@@ -33,7 +45,7 @@ def describe_model(
     name: str,
     *,
     licence: str | None = None,
-    figures: Mapping[str, Figure] | None = None,
+    figures: Mapping[str, Sequence[Figure]] | None = None,
 ) -> list:
     """Describe a model to those who have to decide whether to use it.
 
@@ -41,7 +53,7 @@ def describe_model(
         card: the model's, of any age.
         name: of the model file, without its folder and ending.
         licence: of the model; the card knows only that of its data.
-        figures: each to stand at the end of the section whose title is its key.
+        figures: to stand at the end of the section whose title is the key.
 
     Returns:
         Blocks of `bcnet.workflows.document`.
@@ -59,44 +71,15 @@ def describe_model(
         "Calibration": _describe_calibration(card),
         "Threshold": _describe_threshold(card),
         "What it does not answer": _describe_promise(card),
-        "Subgroups and robustness": _describe_trials(name),
+        "Subgroups": _describe_subgroups(card, name),
+        "Robustness": _describe_robustness(card, name),
         "Explanations": _describe_explanations(),
         "Limits": _describe_limits(card),
-        "Ethical considerations": _describe_ethics(),
-        "Licence": _describe_licence(card, licence),
+        "Ethical considerations": describe_ethics(),
+        "Licence": describe_licence(card, licence),
         "How to reproduce": _describe_reproduction(card, name),
     }
-    figures = figures or {}
-    blocks = [Paragraph(PURPOSE), Paragraph(_summarise(card))]
-    for title, section in sections.items():
-        figure = [figures[title]] if title in figures else []
-        blocks += [Heading(title), *section, *figure]
-    return blocks
-
-
-def find(card: dict, *names: str):
-    """Find an entry of a card, None where it has none.
-
-    Example:
-        >>> find({"data": {"name": "idc"}}, "data", "name"), find({}, "data", "name")
-        ('idc', None)
-    """
-    for name in names:
-        card = card.get(name) if isinstance(card, dict) else None
-    return card
-
-
-def _tell(card, *names):
-    value = find(card, *names)
-    return NOT_RECORDED if value is None else str(value)
-
-
-def _tell_number(value, form=".3g"):
-    return NOT_RECORDED if value is None else format(value, form)
-
-
-def _tell_count(value):
-    return "unknown" if value is None else f"{value:,}"
+    return put_together(_summarise(card), sections, figures)
 
 
 def _summarise(card):
@@ -106,11 +89,11 @@ def _summarise(card):
         return "In short: no test is recorded, so nothing here says how good it is for others."
     unit = "patient" if test.get("patient") else "image"
     auc, hits, passed = (
-        _tell_estimate(find(test, unit, name)) for name in ("auc", "sensitivity", "specificity")
+        tell_estimate(find(test, unit, name)) for name in ("auc", "sensitivity", "specificity")
     )
     simulated = ", simulated" if find(card, "data", "simulated") else ""
     return (
-        f"In short: on {_count_judged(test)} ({_tell(card, 'data', 'name')}{simulated}), "
+        f"In short: on {count_judged(test, 'pictures')} ({tell(card, 'data', 'name')}{simulated}), "
         f"{_tell_seen(card)}, its AUC was {auc}, its sensitivity {hits} and its specificity "
         f"{passed} (by {UNITS[unit]}, with 95 % intervals)."
     )
@@ -128,20 +111,14 @@ def _tell_seen(card):
     return "kept apart from its training"
 
 
-def _count_judged(entry):
-    n_patients = entry.get("n_patients")
-    of_whom = "of unknown patients" if n_patients is None else f"of {n_patients:,} patients"
-    return f"{_tell_count(entry.get('n_images'))} pictures {of_whom}"
-
-
 def _describe_use(card):
     size = find(card, "image_size")
     told = f"{size[0]} × {size[1]} pixels" if size else f"a size that is {NOT_RECORDED}"
     return [
         Paragraph(
-            f"It takes a colour picture (RGB 0–255, {_tell(card, 'resize')} to {told}) and gives "
+            f"It takes a colour picture (RGB 0–255, {tell(card, 'resize')} to {told}) and gives "
             f"the probability of {CLASS_NAMES[1]}, which is the positive class. A negative is in "
-            f"its data: {_tell(card, 'data', 'negative')}."
+            f"its data: {tell(card, 'data', 'negative')}."
         ),
         Paragraph(
             "It is meant for studying such classifiers: to compare methods, to teach, and to be "
@@ -151,7 +128,7 @@ def _describe_use(card):
 
 
 def _describe_scope(card):
-    seen = f"{_tell(card, 'data', 'modality')} of the data set {_tell(card, 'data', 'name')}"
+    seen = f"{tell(card, 'data', 'modality')} of the data set {tell(card, 'data', 'name')}"
     points = [
         "Diagnosis, screening or triage of patients.",
         f"Pictures of another kind than it was trained on ({seen}).",
@@ -166,10 +143,10 @@ def _describe_scope(card):
 def _describe_data(card):
     simulated = find(card, "data", "simulated")
     kinds = {True: "simulated, at least some of them", False: "real", None: NOT_RECORDED}
-    points = [f"Data set: {_tell(card, 'data', 'name')}", f"Pictures: {kinds[simulated]}"]
+    points = [f"Data set: {tell(card, 'data', 'name')}", f"Pictures: {kinds[simulated]}"]
     for name in ("source", "licence", "modality"):
-        points.append(f"{name.capitalize()}: {_tell(card, 'data', name)}")
-    points.append(f"A negative is: {_tell(card, 'data', 'negative')}")
+        points.append(f"{name.capitalize()}: {tell(card, 'data', name)}")
+    points.append(f"A negative is: {tell(card, 'data', 'negative')}")
     blocks = [Points(points)]
     samples = {part: find(card, "samples", part) for part in PARTS}
     rows = [_count_samples(part, entry) for part, entry in samples.items() if entry]
@@ -210,10 +187,8 @@ def _tell_overlap(samples):
 
 
 def _count_samples(part, entry):
-    n_images, n_malignant = entry.get("n_images"), entry.get("n_malignant")
-    share = f" ({n_malignant / n_images:.0%})" if n_images and n_malignant is not None else ""
-    counts = (entry.get("n_patients"), n_images)
-    return (part, *map(_tell_count, counts), f"{_tell_count(n_malignant)}{share}")
+    counts = (entry.get("n_patients"), entry.get("n_images"))
+    return (part, *map(tell_count, counts), tell_malignant(entry))
 
 
 def _describe_training(card):
@@ -226,54 +201,59 @@ def _describe_training(card):
     start = config.get("initial_weights") or config.get("weights")
     began = _strip_folders(start) if start else "random weights"
     points = [
-        f"Network: {_tell(config, 'model')}{average}",
+        f"Network: {tell(config, 'model')}{average}",
         f"Started from: {began if config else NOT_RECORDED}",
-        f"Epochs: {_tell(config, 'epochs')} at most, the weights of epoch "
-        f"{_tell(training, 'best_epoch')} were kept",
-        f"Arithmetic of training: {_tell(training, 'precision')}; it answers in float32",
-        f"Time: {_tell(training, 'seconds')} s",
-        f"Made: {_tell(card, 'created')}",
+        f"Epochs: {tell(config, 'epochs')} at most, the weights of epoch "
+        f"{tell(training, 'best_epoch')} were kept",
+        f"Arithmetic of training: {tell(training, 'precision')}; it answers in float32",
+        f"Time: {tell(training, 'seconds')} s",
+        f"Made: {tell(card, 'created')}",
     ]
     return [Points(points)]
 
 
 def _describe_metrics(card):
-    judged = {part: find(card, "metrics", part) for part in PARTS}
+    judged = {part: find(card, "metrics", part) for part in (*PARTS, OUT_OF_FOLD)}
     blocks = [Paragraph("Intervals are 95 %, from a bootstrap over patients where they are known.")]
     if not judged["test"]:
         blocks.append(Paragraph("No test is recorded."))
-    for part in ("test", "validation", CALIBRATED):
+    for part in ("test", "validation", CALIBRATED, OUT_OF_FOLD):
         if judged[part]:
-            blocks += _describe_part(part, judged[part])
+            blocks += _describe_part(card, part, judged[part])
     return blocks
 
 
-def _describe_part(part, entry):
+def _list_choices(card):
+    """List what the validation patients chose: later steps may have had others."""
+    later = ("calibration", "threshold")
+    chosen = [name for name in later if tell(card, name, "data").endswith("validation")]
+    return " and ".join(["epoch", *chosen])
+
+
+def _describe_part(card, part, entry):
     why = {
         "test": "the part set aside for it",
-        "validation": "patients who chose epoch and threshold, so these figures flatter it",
+        "validation": f"patients who chose {_list_choices(card)}, so these figures flatter it",
         CALIBRATED: "patients who chose calibration and threshold, so these figures flatter it",
+        OUT_OF_FOLD: "each patient answered by a network trained alike without him, not by this "
+        "model; they chose calibration and threshold, which flatters these figures a little",
     }[part]
     lead = (
-        f"{part.capitalize()}: {why}. {_count_judged(entry)}; called malignant from "
-        f"{_tell_number(entry.get('threshold'))} on."
+        f"{part.capitalize()}: {why}. {count_judged(entry, 'pictures')}; called malignant from "
+        f"{tell_number(entry.get('threshold'))} on."
     )
     units = {unit: entry[unit] for unit in UNITS if entry.get(unit)}
     rows = [
-        (name.replace("_", " "), *(_tell_estimate(unit.get(name)) for unit in units.values()))
+        (tell_metric(name), *(tell_estimate(unit.get(name)) for unit in units.values()))
         for name in (entry.get("image") or {})
     ]
     baseline = {"patient": "patient_majority_accuracy", "image": "majority_accuracy"}
-    told = (_tell_number(entry.get(baseline[unit]), "#.3g") for unit in units)
-    rows.append(("accuracy of always giving the commoner class", *told))
+    told = (tell_number(entry.get(baseline[unit]), "#.3g") for unit in units)
+    rows.append((BASELINE, *told))
     blocks = [Paragraph(lead), Table(("metric", *(f"by {UNITS[unit]}" for unit in units)), rows)]
     if entry.get("patient_reason"):
         blocks.append(Paragraph(f"No figures by patient: {entry['patient_reason']}."))
     return blocks
-
-
-def _tell_estimate(estimate):
-    return format_estimate(estimate) if estimate else NOT_RECORDED
 
 
 def _describe_calibration(card):
@@ -292,10 +272,9 @@ def _describe_calibration(card):
     return [
         Paragraph(
             f"{str(calibration['method']).capitalize()} scaling, fitted to "
-            f"{_tell(calibration, 'data')}: {_tell_count(calibration.get('n_images'))} pictures, "
-            f"patients: {_tell_count(calibration.get('n_patients'))}. The probabilities are meant "
-            f"for a share of malignant pictures of {_tell_number(calibration.get('prevalence'))}, "
-            "and mean less where it is another."
+            f"{tell(calibration, 'data')}: {count_judged(calibration, 'pictures')}. The "
+            "probabilities are meant for a share of malignant pictures of "
+            f"{tell_number(calibration.get('prevalence'))}, and mean less where it is another."
         )
     ]
 
@@ -304,13 +283,18 @@ def _describe_threshold(card):
     value = find(card, "threshold", "value")
     blocks = [
         Paragraph(
-            f"Called malignant from {_tell_number(value)} on. Rule: "
-            f"{_tell(card, 'threshold', 'rule')}. Chosen on: {_tell(card, 'threshold', 'data')}."
+            f"Called malignant from {tell_number(value)} on. Rule: "
+            f"{tell(card, 'threshold', 'rule')}. Chosen on: {tell(card, 'threshold', 'data')}."
         )
     ]
+    folds = find(card, "samples", CALIBRATED, "folds")
+    if folds:
+        count = tell_count(find(card, "samples", CALIBRATED, "n_patients"))
+        told = f"out-of-fold predictions of {count} patients in {folds} folds"
+        blocks.append(Paragraph(f"Calibration and threshold rest on {told}."))
     reached = find(card, "threshold", "reached") or {}
     if reached:
-        told = [f"{name} {_tell_estimate(estimate)}" for name, estimate in reached.items()]
+        told = [f"{name} {tell_estimate(estimate)}" for name, estimate in reached.items()]
         blocks.append(Paragraph(f"It reached there, by picture: {', '.join(told)}."))
     return blocks
 
@@ -324,15 +308,26 @@ def _describe_promise(card):
     return [Points([f"Referral: {band}", f"Gate: {gate}"])]
 
 
-def _describe_trials(name):
+def _describe_subgroups(card, name):
+    trials = find(card, SUBGROUPS)
+    if trials:
+        return tell_subgroups(trials.values())
     return [
-        Points(
-            [
-                f"Subgroups: {NOT_RECORDED}. bcnet evaluate {name}.keras DATA --by COLUMN "
-                "measures it by laboratory, magnification or any other column.",
-                f"Robustness: {NOT_RECORDED}. bcnet stress {name}.keras DATA measures it under "
-                "changed stain, brightness, blur and the like.",
-            ]
+        Paragraph(
+            f"{NOT_RECORDED.capitalize()}. bcnet evaluate {name}.keras DATA --by COLUMN --record "
+            "measures it by laboratory, magnification or any other column."
+        )
+    ]
+
+
+def _describe_robustness(card, name):
+    trials = find(card, ROBUSTNESS)
+    if trials:
+        return tell_robustness(trials.values())
+    return [
+        Paragraph(
+            f"{NOT_RECORDED.capitalize()}. bcnet stress {name}.keras DATA --record measures it "
+            "under changed stain, brightness, blur and the like."
         )
     ]
 
@@ -352,7 +347,7 @@ def _describe_limits(card):
     patients = find(card, "samples", "train", "n_patients")
     learnt = "an unknown number of" if patients is None else f"{patients:,}"
     points = [
-        f"It learnt from {learnt} patients of {_tell(card, 'data', 'name')}, and figures above are "
+        f"It learnt from {learnt} patients of {tell(card, 'data', 'name')}, and figures above are "
         "of the same data. Other laboratories, devices and populations may be answered worse; "
         "how much is unknown.",
         "One division of the patients is one draw: another would give other figures.",
@@ -362,22 +357,6 @@ def _describe_limits(card):
     if find(card, "data", "simulated"):
         points.insert(0, "Some of its pictures were drawn by a program: it says nothing of people.")
     return [Points(points)]
-
-
-def _describe_ethics():
-    return [
-        Paragraph(
-            "A missed cancer and a false alarm harm different people differently; the threshold "
-            "weighs one against the other and is a choice, not a fact. Whether it serves "
-            "all groups of patients alike has to be measured before use. Treat the model file, and "
-            "what is made from its training pictures, like the data."
-        )
-    ]
-
-
-def _describe_licence(card, licence):
-    data = _tell(card, "data", "licence")
-    return [Points([f"Model: {licence or NOT_RECORDED}", f"Data: {data}"])]
 
 
 def _describe_reproduction(card, name):
@@ -398,9 +377,7 @@ def _describe_reproduction(card, name):
                 "kind of machine only."
             ),
         ]
-    versions = find(card, "versions") or {}
-    told = ", ".join(f"{package} {number}" for package, number in versions.items())
-    return [*blocks, Paragraph(f"Software: {told or NOT_RECORDED}.")]
+    return [*blocks, *describe_software(card)]
 
 
 def _write_config(config):

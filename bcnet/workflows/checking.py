@@ -5,12 +5,18 @@ Belongs here: finding and telling the difference. Does not: refusing a file for 
 """
 
 import os
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from bcnet.cardfile import locate_model
 from bcnet.classifier import REFERENCE_TOLERANCE, Classifier
 from bcnet.explain.cases import fingerprint_weights
-from bcnet.workflows.card_text import NOT_RECORDED
+from bcnet.measurements import model as measurements
+from bcnet.measurements.file import fingerprint_estimator
+from bcnet.workflows import measurement_training
+from bcnet.workflows.card_words import NOT_RECORDED
 from bcnet.workflows.training import list_versions
 
 
@@ -32,28 +38,51 @@ def check_model(path: str | os.PathLike) -> dict:
         FileNotFoundError: when there is no such file.
         ModelFileError: when it cannot be asked at all.
     """
-    classifier = Classifier.open(path)
-    saved, now = classifier.compare_references()
-    difference = np.abs(now - saved)
-    weights = {
-        "saved": classifier.card["references"].get("weights"),
-        "now": fingerprint_weights(classifier.model),
-    }
+    path = locate_model(path)
+    asked = _ask_measurements(path) if Path(path).suffix == ".skops" else _ask_pictures(path)
+    difference = np.abs(asked.now - asked.saved)
+    weights = {"saved": asked.card["references"].get("weights"), "now": asked.weights}
     is_changed = weights["saved"] not in (None, weights["now"])
-    columns = (_list_finite(values) for values in (saved, now, difference))
-    then, today = classifier.card.get("versions") or {}, list_versions()
+    columns = (_list_finite(values) for values in (asked.saved, asked.now, difference))
+    then, today = asked.card.get("versions") or {}, asked.versions
     return {
         "references": [
             dict(zip(("saved", "now", "difference"), row, strict=True))
             for row in zip(*columns, strict=True)
         ],
-        "allowed": REFERENCE_TOLERANCE,
+        "allowed": asked.allowed,
         "weights": weights,
         "versions": {
             name: {"saved": then.get(name), "now": today.get(name)} for name in then | today
         },
-        "same": bool(difference.max() <= REFERENCE_TOLERANCE) and not is_changed,
+        "same": bool(difference.max() <= asked.allowed) and not is_changed,
     }
+
+
+class _Asked(NamedTuple):
+    """What a model of either kind says when it is asked again."""
+
+    card: dict
+    saved: np.ndarray
+    now: np.ndarray
+    weights: str
+    versions: dict
+    allowed: float
+
+
+def _ask_pictures(path):
+    classifier = Classifier.open(path)
+    weights = fingerprint_weights(classifier.model)
+    answers = classifier.compare_references()
+    return _Asked(classifier.card, *answers, weights, list_versions(), REFERENCE_TOLERANCE)
+
+
+def _ask_measurements(path):
+    opened = measurements.MeasurementModel.open(path)
+    weights = fingerprint_estimator(path)
+    answers = opened.compare_references()
+    versions = measurement_training.list_versions()
+    return _Asked(opened.card, *answers, weights, versions, measurements.REFERENCE_TOLERANCE)
 
 
 def _list_finite(values):

@@ -6,18 +6,23 @@ Its words are in https://huggingface.co/docs/hub/model-cards. Does not belong he
 import json
 import re
 
-from bcnet.workflows.card_text import NOT_RECORDED, find
+from bcnet.measurements.card import KIND
+from bcnet.workflows.card_words import NOT_RECORDED, find, tell_metric
 
 # Licences by the names the Hub knows; any other is "other" there, with its own name beside.
 HUB_LICENCES = ("mit", "apache-2.0", "bsd-3-clause", "gpl-3.0", "cc0-1.0", "cc-by-4.0")
 HUB_LICENCES += ("cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0")
+
+NESTED = "nested cross-validation"
 
 # Our metrics by the Hub's names, as far as it has them.
 HUB_METRICS = {"auc": "roc_auc", "average_precision": "average_precision"}
 
 
 def make_front_matter(card: dict, name: str, licence: str | None = None) -> dict:
-    """Make what the Hugging Face Hub reads of a card: licence, tags, and the results of the test.
+    """Make what the Hugging Face Hub reads of a card: licence, tags, and results of a test.
+
+    A model of measurements has nested cross-validation for a test.
 
     Args:
         card: the model's.
@@ -31,13 +36,16 @@ def make_front_matter(card: dict, name: str, licence: str | None = None) -> dict
         >>> make_front_matter({}, "mine", "MIT")["license"]
         'mit'
     """
-    modality = find(card, "data", "modality")
-    tags = ["breast-cancer", "medical-imaging", *([modality] if modality else []), "bcnet"]
-    front = {**_name_licence(licence), "library_name": "keras", "tags": tags}
-    front["pipeline_tag"] = "image-classification"
-    test = find(card, "metrics", "test")
-    if test:
-        front["model-index"] = [{"name": name, "results": [_make_result(card, test)]}]
+    front, result = _tell_measurements(card) if card.get("kind") == KIND else _tell_pictures(card)
+    front = {**_name_licence(licence), **front}
+    if result:
+        data = find(card, "data", "name") or NOT_RECORDED
+        result = {
+            "task": {"type": front["pipeline_tag"]},
+            "dataset": {"name": data, "type": data, "split": result["split"]},
+            "metrics": result["metrics"],
+        }
+        front["model-index"] = [{"name": name, "results": [result]}]
     return front
 
 
@@ -48,25 +56,45 @@ def _name_licence(licence):
     return {"license": "other", "license_name": re.sub(r"[^a-z0-9.]+", "-", known).strip("-")}
 
 
-def _make_result(card, test):
-    """Make one result of the Hub's model index: its metrics are by patient where there are any."""
-    data = find(card, "data", "name") or NOT_RECORDED
+def _tell_pictures(card):
+    """Tell what the Hub asks of a model of pictures; metrics are by patient where there are any."""
+    modality, test = find(card, "data", "modality"), find(card, "metrics", "test")
+    front = {
+        "library_name": "keras",
+        "tags": ["breast-cancer", "medical-imaging", *([modality] if modality else []), "bcnet"],
+        "pipeline_tag": "image-classification",
+    }
+    if not test:
+        return front, None
     unit = "patient" if test.get("patient") else "image"
-    measured = test.get(unit) or {}
-    metrics = [
+    told = f"by {'patient' if unit == 'patient' else 'picture'}"
+    return front, {"split": "test", "metrics": _list_metrics(test.get(unit) or {}, told)}
+
+
+def _tell_measurements(card):
+    """Tell what the Hub asks of a model of measurements; metrics are by the folds' thresholds."""
+    nested = find(card, "metrics", "nested")
+    front = {
+        "library_name": "sklearn",
+        "tags": ["breast-cancer", "sklearn", "skops", "tabular-classification", "bcnet"],
+        "pipeline_tag": "tabular-classification",
+    }
+    if not nested:
+        return front, None
+    metrics = _list_metrics({**nested["metrics"], **nested["locked"]}, NESTED)
+    return front, {"split": NESTED, "metrics": metrics}
+
+
+def _list_metrics(measured, told):
+    return [
         {
             "type": HUB_METRICS.get(name, name),
-            "name": f"{name.replace('_', ' ')}, by {'patient' if unit == 'patient' else 'picture'}",
+            "name": f"{tell_metric(name)}, {told}",
             "value": round(estimate["value"], 4),
         }
         for name, estimate in measured.items()
         if estimate["value"] is not None
     ]
-    return {
-        "task": {"type": "image-classification"},
-        "dataset": {"name": data, "type": data, "split": "test"},
-        "metrics": metrics,
-    }
 
 
 def write_yaml(value: dict | list, indent: str = "") -> str:

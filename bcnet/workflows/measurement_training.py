@@ -23,9 +23,10 @@ from bcnet.data.wisconsin import LICENCE, SOURCE
 from bcnet.evaluate.abstention import TooFewCases, choose_band
 from bcnet.evaluate.metrics import evaluate
 from bcnet.evaluate.thresholds import describe_rule
+from bcnet.measurements.card import KIND
 from bcnet.measurements.fitting import fit_measurements
 from bcnet.measurements.logits import take_apart
-from bcnet.measurements.model import KIND, MeasurementModel
+from bcnet.measurements.model import MeasurementModel
 from bcnet.measurements.nested import RULE, compare_models
 from bcnet.measurements.ranges import describe_features
 from bcnet.workflows.progress import make_bar
@@ -78,6 +79,7 @@ def train_measurements(
     if output.suffix != ".skops":
         raise ValueError(f"`output` must end in .skops. Received: output={str(output)!r}")
     table, started = read_measurements(source, labelled=True), time.monotonic()
+    describe_features(table)  # refuses a column without a value, before half an hour is spent
     settings = {"quick": quick, "seed": seed}
     cache = output.with_name(f".{output.stem}.folds")
     with make_bar(1, "comparing", shown=progress) as bar:

@@ -162,6 +162,8 @@ def predict_measurements(
     threshold = model.threshold if threshold is None else check_threshold(threshold)
     if not isinstance(output, str | os.PathLike):
         return _write_answers(model, path, output, threshold)
+    if Path(output).exists() and Path(output).samefile(path):
+        raise ValueError(f"`output` must not be the file that is read. Received: output={output}")
     with (
         replace_file(output) as temporary,
         open(temporary, "w", encoding="utf-8", newline="") as file,

@@ -22,5 +22,6 @@ def make_bar(total: int, label: str, *, shown: bool, in_bytes: bool = False) -> 
         disable=not shown,
         bar_format=BAR_FORMAT,
         mininterval=0.5,
+        delay=0.2,  # what is refused at once leaves no bar above its message
         unit_scale=in_bytes,
     )

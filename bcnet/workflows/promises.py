@@ -13,7 +13,7 @@ import numpy as np
 
 from bcnet.classifier import Classifier
 from bcnet.data.manifest import Manifest
-from bcnet.evaluate.abstention import TooFewCases, choose_band
+from bcnet.evaluate.abstention import TooFewCases, choose_band, format_band
 from bcnet.evaluate.gate import FEWEST_HELD_OUT, FLAGGED, fit_gate, write_gate
 from bcnet.workflows.ancestry import CALIBRATED, find_parts
 from bcnet.workflows.samples import Pictures, list_patients
@@ -147,18 +147,7 @@ def tell_promise(card: dict) -> str:
         >>> tell_promise({"abstention": {"reason": "too few"}, "gate": {"reason": "too few"}})
         'no picture is referred: too few\\nno picture is flagged: too few'
     """
-    return f"{_tell_band(card['abstention'])}\n{_tell_gate(card['gate'])}"
-
-
-def _tell_band(band):
-    if "low" not in band:
-        return f"no picture is referred: {band['reason']}"
-    return (
-        f"of the malignant {band['unit']}s that are answered, at most {band['miss_rate']:.1%} are "
-        f"called benign ({band['confidence']:.0%} confidence); from {band['low']:.3g} to "
-        f"{band['high']:.3g} they are referred, {band['answered']:.0%} are answered "
-        f"({band['n']:,} {band['unit']}s: {band['data']})"
-    )
+    return f"{format_band(card['abstention'])}\n{_tell_gate(card['gate'])}"
 
 
 def _tell_gate(gate):
