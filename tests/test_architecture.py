@@ -36,7 +36,8 @@ MAY_IMPORT = {
     "measurements": DATA | {"cardfile", "evaluate"},
     "history": WORDS | {"data", "evaluate"},
     "workflows": SERVICE,
-    "cli": SERVICE | {"workflows"},
+    "web": SERVICE | {"workflows"},
+    "cli": SERVICE | {"workflows", "web"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from bcnet import Classifier, plots, workflows
 from bcnet.data.manifest import patient_keys
 from bcnet.data.quantities import FEATURES
-from bcnet.workflows.bridge import MODELS, _bound_share, format_bridge
+from bcnet.workflows.bridging import MODELS, _bound_share, format_bridge
 
 
 @pytest.fixture(scope="module")

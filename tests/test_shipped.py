@@ -9,7 +9,9 @@ import pytest
 
 import bcnet
 from bcnet.cardfile import SHIPPED_FOLDER, list_shipped, locate_model
+from bcnet.data.wisconsin import load_wisconsin
 from bcnet.explain.cases import locate_index, read_index
+from bcnet.measurements.models import FAMILIES
 
 LARGEST_BYTES = 5 * 1024**2
 
@@ -104,3 +106,32 @@ def test_shipped_model_reaches_what_its_card_says_on_its_test_patients():
     judged = evaluate(classifier, manifest)["image"]["auc"]["value"]
     stored = classifier.card["metrics"]["test"]["image"]["auc"]["value"]
     assert judged == pytest.approx(stored, abs=1e-3)
+
+
+@pytest.fixture(scope="module")
+def wisconsin():
+    return bcnet.load("wisconsin")
+
+
+def test_shipped_measurement_model_learned_from_the_public_patients(wisconsin):
+    assert wisconsin.card["samples"]["train"]["n_patients"] == 569
+    assert wisconsin.card["data"]["licence"].startswith("CC BY")
+
+
+def test_shipped_measurement_model_was_judged_in_full(wisconsin):
+    assert wisconsin.card["training"]["quick"] is False
+    assert set(wisconsin.card["training"]["compared"]) == set(FAMILIES)
+    assert wisconsin.card["metrics"]["nested"]["locked"]["sensitivity"]["value"] >= 0.97
+
+
+def test_shipped_measurement_model_tells_clear_patients_apart(wisconsin):
+    table = load_wisconsin()
+    answers = wisconsin.predict(table.drop(columns=["label", "patient_id"]))
+    answered = answers["status"] == "ok"
+    malignant = answers["label"] == "malignant"
+    assert answered.mean() > 0.8
+    assert (malignant == (table["label"] == 1))[answered].mean() > 0.95
+
+
+def test_shipped_measurement_model_has_its_command_in_the_readme():
+    assert "models/wisconsin.skops" in (SHIPPED_FOLDER / "README.md").read_text(encoding="utf-8")

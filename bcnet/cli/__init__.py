@@ -19,6 +19,7 @@ from bcnet.cli import (
     measurements,
     promises,
     report,
+    serving,
     training,
     trials,
 )
@@ -98,6 +99,7 @@ def make_parser() -> argparse.ArgumentParser:
         card,
         measurements,
         report,
+        serving,
     ):
         group.add_commands(commands)
     return parser

@@ -27,7 +27,7 @@ _HOMES = {
     "record_robustness": "recording",
     "compare": "comparison",
     "leak_demo": "leakage",
-    "bridge": "bridge",
+    "bridge": "bridging",
     "calibrate": "calibration",
     "CalibrationOptions": "calibration",
     "promise": "promises",

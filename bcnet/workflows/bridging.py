@@ -105,8 +105,12 @@ def _judge_training(classifier, manifest, folds, progress):
     config = Config(**classifier.card["training"]["config"])
     others = replace(manifest, table=manifest.table.drop(columns="fold", errors="ignore"))
     judged = judge_folds(others, config, folds=folds, progress=progress)
-    logits = find_logits(align(judged["probability"], judged["threshold"]))
-    return _merge(judged, fit_scaling(judged["label"], logits).apply(logits))
+    y_prob = align(judged["probability"], judged["threshold"])
+    try:
+        scaling = fit_scaling(judged["label"], find_logits(y_prob))
+    except ValueError:  # a network that learned nothing: its weight in the stack will say so
+        return _merge(judged, y_prob)
+    return _merge(judged, scaling.apply(find_logits(y_prob)))
 
 
 def _merge(rows, y_prob):
