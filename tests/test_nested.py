@@ -343,6 +343,12 @@ def test_format_models_puts_the_winner_first(result):
     assert lines[5].startswith(result["models"][result["winner"]]["words"])
 
 
+def test_format_models_compares_nothing_with_one_model_alone(result):
+    alone = result | {"models": {result["winner"]: result["models"][result["winner"]]}}
+    assert "less the winner" in format_models(result)
+    assert "less the winner" not in format_models(alone)
+
+
 def test_format_models_marks_what_is_within_noise(result):
     loser = next(name for name in NAMES if name != result["winner"])
     difference = result["models"][loser]["difference"]["auc"]

@@ -163,11 +163,10 @@ def format_models(result):
         ("at 0.5", _tabulate(ranked, "metrics", METRICS[:3] + METRICS[6:])),
         ("at 0.5", _tabulate(ranked, "metrics", METRICS[3:6])),
         (f"threshold of each fold: {rule}", _tabulate(ranked, "locked", ANSWER_METRICS[:4])),
-        (
-            f"less the winner, {ranked[0]['words']} (~ within noise)",
-            _tabulate(ranked[1:], "difference", ("auc", "accuracy", "sensitivity", "brier")),
-        ),
     ]
+    if ranked[1:]:
+        compared = _tabulate(ranked[1:], "difference", ("auc", "accuracy", "sensitivity", "brier"))
+        tables.append((f"less the winner, {ranked[0]['words']} (~ within noise)", compared))
     blocks = ["\n".join([title, *lines]) for title, lines in tables]
     return "\n\n".join([f"{head}\n{baseline}", *blocks, _tell_time(ranked)])
 
