@@ -2,13 +2,19 @@
 
 import http.client
 import io
+import json
 import socket
 import stat
+import subprocess
+import sys
+import time
 from threading import Thread
 
 import pytest
 
 from bcnet import cli
+from bcnet.data.quantities import FEATURES
+from bcnet.data.wisconsin import load_wisconsin
 from bcnet.history import History
 from bcnet.web import Settings
 from bcnet.web.answering import warm_up
@@ -70,6 +76,42 @@ def test_server_outlives_malformed_requests(port, data):
 def test_server_refuses_a_huge_body_by_its_length(port):
     head = f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {LARGEST_BODY + 1}\r\n\r\n"
     assert "413" in send(port, head.encode())
+
+
+def ask_until_the_end(port, body, acknowledged):
+    """Ask one after the other, and note each answer that has come back as kept."""
+    headers = {"Content-Type": "application/json"}
+    try:
+        while True:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            connection.request("POST", "/api/v1/predict", body, headers)
+            acknowledged.append(json.load(connection.getresponse())["results"][0]["id"])
+    except (OSError, http.client.HTTPException, ValueError):
+        return  # it was killed: what came until then was acknowledged
+
+
+def test_a_killed_server_has_kept_every_acknowledged_answer(measurement_model, tmp_path):
+    url = f"sqlite:///{tmp_path / 'history.db'}"
+    words = ["--port", "0", "--models", measurement_model.path, "--database", url]
+    command = [sys.executable, "-m", "bcnet", "serve", *words, "--instance", str(tmp_path)]
+    patient = load_wisconsin()[list(FEATURES)].head(1).to_dict("records")
+    acknowledged = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        port = int(server.stdout.readline().split("/")[2].split(":")[1])
+        body = json.dumps({"measurements": patient})
+        clients = [
+            Thread(target=ask_until_the_end, args=(port, body, acknowledged)) for _ in range(3)
+        ]
+        for client in clients:
+            client.start()
+        while len(acknowledged) < 20 and any(client.is_alive() for client in clients):
+            time.sleep(0.01)
+        server.kill()
+        for client in clients:
+            client.join()
+    assert len(acknowledged) >= 20
+    with History.open(url) as history:
+        assert all(history.get(id) for id in acknowledged)
 
 
 def test_server_answers_sixteen_clients(port, png):
