@@ -38,7 +38,9 @@ def test_static_files_may_be_kept(client):
     assert "max-age" in client.get("/static/style.css").headers["Cache-Control"]
 
 
-@pytest.mark.parametrize("path", ["/", "/history", "/models", "/api", "/login", "/nowhere"])
+@pytest.mark.parametrize(
+    "path", ["/", "/history", "/models", "/models/quick", "/api", "/login", "/nowhere"]
+)
 def test_every_page_says_what_it_is_not_and_holds_no_inline_code(client, path):
     page = client.get(path).text
     assert "Not a diagnostic device" in page

@@ -1,9 +1,12 @@
-"""The page of the loaded models: what each was made from, and how good it was found."""
+"""The pages of the loaded models: what each was made from, and how good it was found."""
 
-from flask import Blueprint, render_template
+from flask import Blueprint, abort, render_template
 
+from bcnet.evaluate.abstention import format_band
 from bcnet.evaluate.metrics import format_estimate
+from bcnet.measurements.card import KIND
 from bcnet.web.services import get_services
+from bcnet.workflows.card import describe_card
 
 views = Blueprint("models", __name__)
 
@@ -20,6 +23,16 @@ def show_models():
     return render_template("models.html", cards=cards)
 
 
+@views.get("/models/<name>")
+def show_card(name):
+    """Show the whole card of one model."""
+    models = get_services().models
+    model = (models.pictures | models.measurements).get(name)
+    if model is None:
+        abort(404)
+    return render_template("card.html", name=name, blocks=describe_card(model.card, name))
+
+
 def describe(name: str, card: dict, file_hash: str) -> dict:
     """Tell of a model what its card says, in rows that stand side by side.
 
@@ -33,7 +46,7 @@ def describe(name: str, card: dict, file_hash: str) -> dict:
     """
     data, samples = card["data"], card["samples"]
     rows = {
-        "Asked about": "measurements" if card.get("kind") == "measurements" else "pictures",
+        "Asked about": "measurements" if card.get("kind") == KIND else "pictures",
         "Data": data.get("name"),
         "Source": data.get("source"),
         "Licence of the data": data.get("licence"),
@@ -41,6 +54,8 @@ def describe(name: str, card: dict, file_hash: str) -> dict:
         "Simulated": "yes" if data.get("simulated") else "no",
         **{f"Patients, {part}": _count(entry) for part, entry in samples.items()},
         "Threshold": _format_threshold(card["threshold"]),
+        "Calibration": (card.get("calibration") or {}).get("method"),
+        "Promise": format_band(card["abstention"]) if card.get("abstention") else "none",
         "Made": card.get("created"),
         **_list_figures(card.get("metrics") or {}),
         "SHA-256 of the file": file_hash,
@@ -59,11 +74,14 @@ def _format_threshold(entry):
 
 
 def _list_figures(metrics):
-    """Give the test's figures with their intervals: of patients where they have them."""
-    test = metrics.get("test") or {}
+    """Give figures with their intervals: of the test, by patient where it can; else nested ones."""
+    test, nested = metrics.get("test") or {}, metrics.get("nested") or {}
     figures = test.get("patient") or test.get("image") or {}
+    where = "Test"
+    if nested:
+        figures, where = nested["metrics"] | nested["locked"], "Left out in turn"
     return {
-        f"Test, {name.replace('_', ' ').replace('auc', 'AUC')}": format_estimate(figures[name])
+        f"{where}, {name.replace('_', ' ').replace('auc', 'AUC')}": format_estimate(figures[name])
         for name in FIGURES
         if figures.get(name)
     }

@@ -74,8 +74,25 @@ def _make_title(told):
 
 
 def _describe(card, told, folder):
+    return describe_card(card, **told, figures=_draw(card, folder))
+
+
+def describe_card(
+    card: dict, name: str, *, licence: str | None = None, figures: dict | None = None
+) -> list:
+    """Tell all that a card holds, of a model of either kind.
+
+    Args:
+        card: as in the model file.
+        name: of the model.
+        licence: of the model.
+        figures: `document.Figure`s by the title of the section that they stand in.
+
+    Returns:
+        Blocks of `document`.
+    """
     describe = describe_measurement_model if card.get("kind") == KIND else describe_model
-    return describe(card, **told, figures=_draw(card, folder))
+    return describe(card, name, licence=licence, figures=figures)
 
 
 def _draw(card, folder):

@@ -175,7 +175,7 @@ def _describe_training(card):
         f"Kind of model: {_tell_family(training.get('family'))}",
         f"Parameters that the search took: {taken}",
         f"Compared, the highest AUC wins: {', '.join(others) or NOT_RECORDED}",
-        f"Time: {tell(training, 'seconds')} s",
+        f"Time: {tell(training, 'seconds')} s of one processor, in all folds",
         f"Made: {tell(card, 'created')}",
     ]
     return [Points(points)]
