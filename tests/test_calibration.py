@@ -159,6 +159,12 @@ def test_evaluate_calibration_bounds_nothing_by_one_patient():
     assert result["brier"]["low"] is None
 
 
+def test_format_calibration_calls_a_case_what_the_reader_does():
+    result = evaluate_calibration([0, 0, 1, 1], [0.2, 0.7, 0.6, 0.9], patients=list("abcd"))
+    assert "by picture" in format_calibration(result)
+    assert "by row" in format_calibration(result, "row")
+
+
 def test_format_calibration_states_value_and_interval():
     y_true, logits, patients = make_cases()
     result = evaluate_calibration(y_true, find_probabilities(logits), patients=patients, draws=50)

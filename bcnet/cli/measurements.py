@@ -114,7 +114,7 @@ def _run_evaluate(options):
     from bcnet.workflows.measurements import format_evaluation
 
     print(f"{result['part']} ({result['data']})\n{format_evaluation(result)}")
-    print(f"\n{format_calibration(result['calibration'])}")
+    print(f"\n{format_calibration(result['calibration'], 'row')}")
     if "seen" in result:
         from bcnet.workflows.ancestry import tell_seen
 

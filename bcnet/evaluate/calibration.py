@@ -212,11 +212,12 @@ def _divide(hits, counts):
     return np.where(counts > 0, hits / np.maximum(counts, 1), np.nan)
 
 
-def format_calibration(result):
+def format_calibration(result, case="picture"):
     """Format the result of `evaluate_calibration` as a table for the terminal.
 
     Args:
         result: What `evaluate_calibration` returned.
+        case: What the reader calls one.
 
     Returns:
         A text of several lines without a final newline.
@@ -235,7 +236,7 @@ def format_calibration(result):
         "ece": "ECE",
     }
     units = [name for name in ("image", "patient") if result[name] is not None]
-    rows = [["calibration", *(f"by {'picture' if u == 'image' else u}" for u in units)]]
+    rows = [["calibration", *(f"by {case if u == 'image' else u}" for u in units)]]
     for name in CALIBRATION_METRICS:
         rows.append([words.get(name, name), *(format_estimate(result[u][name]) for u in units)])
         if name == "ece":
