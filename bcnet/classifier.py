@@ -19,8 +19,9 @@ import tensorflow as tf
 from bcnet.cardfile import ModelFileError, locate_model, read_card
 from bcnet.config import CLASS_NAMES, HEATMAP_METHODS, PRECISIONS
 from bcnet.data.pipeline import resize_image, stream_samples, try_read
-from bcnet.evaluate.abstention import find_referred
+from bcnet.evaluate.abstention import find_referred, read_band
 from bcnet.evaluate.gate import is_earlier_kind, read_gate
+from bcnet.evaluate.metrics import check_threshold
 from bcnet.evaluate.scaling import Scaling
 from bcnet.explain.cases import (
     CaseIndex,
@@ -208,8 +209,7 @@ class Classifier:
     @property
     def band(self) -> tuple[float, float] | None:
         """Probabilities `(low, high)` between which a case is referred; None without a promise."""
-        entry = self.card.get("abstention") or {}
-        return (entry["low"], entry["high"]) if "low" in entry else None
+        return read_band(self.card)
 
     def predict(
         self,
@@ -533,13 +533,6 @@ def settle_precision(precision: str) -> str:
         'bfloat16'
     """
     return choose_precision(precision).removeprefix("mixed_")
-
-
-def check_threshold(threshold: float) -> float:
-    """Return `threshold` if it is a probability, else raise `ValueError`."""
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"`threshold` must be between 0 and 1. Received: threshold={threshold}")
-    return float(threshold)
 
 
 def tabulate(

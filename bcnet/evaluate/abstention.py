@@ -147,6 +147,23 @@ def find_referred(y_prob, low, high):
     return (y_prob >= low) & (y_prob < high)
 
 
+def read_band(card):
+    """Read from a model's card between which probabilities it refers a case.
+
+    Args:
+        card: The card of a model of either kind; `abstention` in it is as for `format_band`.
+
+    Returns:
+        `(low, high)`; None without a promise.
+
+    Example:
+        >>> read_band({"abstention": {"low": 0.1, "high": 0.3}}), read_band({})
+        ((0.1, 0.3), None)
+    """
+    entry = card.get("abstention") or {}
+    return (entry["low"], entry["high"]) if "low" in entry else None
+
+
 def format_band(band: dict, case: str = "picture") -> str:
     """Format a band in one line: what is promised, who is referred, on whom that rests.
 

@@ -366,9 +366,10 @@ def _measure(y_true, y_prob, weights, threshold):
 
 
 def check_threshold(threshold):
-    """Raise `ValueError` for a threshold outside 0–1."""
+    """Return `threshold` as a float if it is a probability, else raise `ValueError`."""
     if not 0 <= threshold <= 1:
         raise ValueError(f"`threshold` must be between 0 and 1. Received: threshold={threshold}")
+    return float(threshold)
 
 
 def _measure_majority(y_true):

@@ -15,7 +15,8 @@ from sklearn.calibration import CalibratedClassifierCV
 from bcnet.cardfile import ModelFileError, locate_model, read_card
 from bcnet.config import CLASS_NAMES
 from bcnet.data.measurements import FEATURES, read_rows
-from bcnet.evaluate.abstention import find_referred
+from bcnet.evaluate.abstention import find_referred, read_band
+from bcnet.evaluate.metrics import check_threshold
 from bcnet.measurements.card import REFERENCE_COUNT, check_card, tell_versions
 from bcnet.measurements.explain import Contributions, explain_rows
 from bcnet.measurements.file import (
@@ -172,8 +173,7 @@ class MeasurementModel:
     @property
     def band(self) -> tuple[float, float] | None:
         """Probabilities `(low, high)` between which a case is referred; None without a promise."""
-        entry = self.card.get("abstention") or {}
-        return (entry["low"], entry["high"]) if "low" in entry else None
+        return read_band(self.card)
 
     def compute_logits(self, table: pd.DataFrame) -> np.ndarray:
         """Give the calibrated logit of malignant for each row, float64 `(n,)`.
@@ -336,13 +336,6 @@ class MeasurementModel:
             )
         if told:
             logger.warning("%s answers as when it was saved%s", path, told)
-
-
-def check_threshold(threshold: float) -> float:
-    """Return `threshold` if it is a probability, else raise `ValueError`."""
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"`threshold` must be between 0 and 1. Received: threshold={threshold}")
-    return float(threshold)
 
 
 def _make_references(features, seed):

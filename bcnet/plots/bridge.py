@@ -7,7 +7,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from bcnet.evaluate.metrics import format_estimate
-from bcnet.plots.style import GREY, INK, MODEL_COLOUR, POSITIVE, head_axes, tidy_axes
+from bcnet.plots.style import (
+    GREY,
+    INK,
+    MODEL_COLOUR,
+    POSITIVE,
+    draw_intervals,
+    head_axes,
+    tidy_axes,
+)
 
 
 def plot_bridge(result, *, axes=None, note=None):
@@ -35,7 +43,7 @@ def plot_bridge(result, *, axes=None, note=None):
 def _draw_models(ax, result):
     names = list(result["models"])
     estimates = [result["models"][name]["auc"] for name in names]
-    heights = _draw_intervals(ax, names, estimates)
+    heights = _draw_rows(ax, names, estimates)
     for estimate, height in zip(estimates, heights, strict=True):
         text = format_estimate(estimate)
         place = (estimate["high"] or estimate["value"], height)
@@ -45,7 +53,7 @@ def _draw_models(ax, result):
 
 
 def _draw_recovered(ax, recovered):
-    _draw_intervals(ax, list(recovered), list(recovered.values()))
+    _draw_rows(ax, list(recovered), list(recovered.values()))
     ax.axvline(0, color=GREY, linewidth=1)
     lowest = min(each["value"] for each in recovered.values())
     ax.set(xlabel="R² of a ridge regression on the network's features, with 95 % interval")
@@ -53,11 +61,9 @@ def _draw_recovered(ax, recovered):
     ax.tick_params("y", labelsize=8)
 
 
-def _draw_intervals(ax, names, estimates):
+def _draw_rows(ax, names, estimates):
     tidy_axes(ax)
     heights = np.arange(len(names), 0, -1.0)
-    values = np.array([each["value"] for each in estimates], float)
-    ends = np.array([[each["low"], each["high"]] for each in estimates], float).T
-    ax.errorbar(values, heights, xerr=abs(ends - values), fmt="o", color=MODEL_COLOUR, markersize=4)
+    draw_intervals(ax, estimates, heights, fmt="o", color=MODEL_COLOUR, markersize=4)
     ax.set_yticks(heights, names)
     return heights

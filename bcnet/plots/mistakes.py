@@ -6,7 +6,16 @@ The numbers come from `workflows.leak_demo`; nothing is computed here.
 import numpy as np
 
 from bcnet.evaluate.metrics import format_estimate
-from bcnet.plots.style import GREY, INK, MODEL_COLOUR, POSITIVE, head_axes, make_axes, tidy_axes
+from bcnet.plots.style import (
+    GREY,
+    INK,
+    MODEL_COLOUR,
+    POSITIVE,
+    draw_intervals,
+    head_axes,
+    make_axes,
+    tidy_axes,
+)
 
 # How a mistake is told on the axis; the names are those of `workflows.leakage`.
 TOLD = {
@@ -42,9 +51,9 @@ def plot_mistakes(result, *, ax=None, title="What each mistake reports", note=No
     tidy_axes(ax)
     ax.grid(visible=False, axis="y")
     right = {"color": MODEL_COLOUR, "fmt": "o", "label": "done right"}
-    wrong = {"color": INK, "fmt": "D", "markerfacecolor": "white", "label": "the mistake"}
-    _draw(ax, [row["right"] for row in rows], heights + 0.12, **right)
-    _draw(ax, [row["wrong"] for row in rows], heights - 0.12, **wrong)
+    wrong = {"color": INK, "fmt": "D", "label": "the mistake", "markerfacecolor": "white"}
+    draw_intervals(ax, [row["right"] for row in rows], heights + 0.12, **right, markersize=5)
+    draw_intervals(ax, [row["wrong"] for row in rows], heights - 0.12, **wrong, markersize=5)
     for row, height in zip(rows, heights, strict=True):
         told = f"difference {format_estimate(row['difference'])}"
         ax.annotate(
@@ -81,9 +90,3 @@ def _list_rows(result):
         for name, found in result["failures"].items()
     ]
     return [leak, *others]
-
-
-def _draw(ax, estimates, heights, **style):
-    values = np.array([each["value"] for each in estimates], float)
-    ends = np.array([[each["low"], each["high"]] for each in estimates], float).T
-    ax.errorbar(values, heights, xerr=abs(ends - values), markersize=5, linewidth=1.5, **style)

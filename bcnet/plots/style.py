@@ -7,6 +7,7 @@ import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
 from bcnet.atomic import replace_file
@@ -83,6 +84,20 @@ def tidy_axes(ax):
     ax.tick_params(color=GREY)
     ax.grid(color=PALE, linewidth=0.6)
     ax.set_axisbelow(True)
+
+
+def draw_intervals(ax, estimates, heights, **style):
+    """Draw estimates as points with their intervals, each at its height.
+
+    Args:
+        ax: The axes; changed in place.
+        estimates: Dicts `{"value", "low", "high"}`; one without an interval is a point.
+        heights: Where each stands, `(n,)`.
+        style: As for `Axes.errorbar`.
+    """
+    values = np.array([each["value"] for each in estimates], float)
+    ends = np.array([[each["low"], each["high"]] for each in estimates], float).T
+    ax.errorbar(values, heights, xerr=abs(ends - values), **style)
 
 
 def head_axes(ax, title, *facts, warning=""):

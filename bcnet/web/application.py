@@ -63,8 +63,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     for page in PAGES:
         app.register_blueprint(page.views)
     safety.add_limits(app, settings)
-    menu = {each: title for each, title in MENU.items() if each in app.view_functions}
-    app.context_processor(lambda: {"menu": menu, "keeps_images": settings.keep_images})
+    app.context_processor(lambda: {"menu": MENU, "keeps_images": settings.keep_images})
     return app
 
 

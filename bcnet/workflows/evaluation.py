@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from bcnet import plots
-from bcnet.classifier import Classifier, check_threshold, settle_precision
+from bcnet.classifier import Classifier, settle_precision
 from bcnet.config import CLASS_NAMES, SPLITS
 from bcnet.data.manifest import Manifest, read_sample
 from bcnet.evaluate.calibration import evaluate_calibration
 from bcnet.evaluate.elsewhere import judge_recalibration
+from bcnet.evaluate.metrics import check_threshold
 from bcnet.evaluate.metrics import evaluate as measure
 from bcnet.evaluate.paired import Bootstrap
 from bcnet.evaluate.prevalence import check_prevalence, project_prevalence

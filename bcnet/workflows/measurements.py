@@ -21,8 +21,8 @@ from bcnet.atomic import replace_file, write_text
 from bcnet.data.measurements import FEATURES, read_measurements, read_rows, stream_rows
 from bcnet.evaluate.calibration import evaluate_calibration
 from bcnet.evaluate.elsewhere import judge_recalibration
-from bcnet.evaluate.metrics import METRICS, evaluate, format_estimate
-from bcnet.measurements.model import MeasurementModel, check_threshold
+from bcnet.evaluate.metrics import METRICS, check_threshold, evaluate, format_estimate
+from bcnet.measurements.model import MeasurementModel
 from bcnet.workflows.ancestry import SEEN, SeenInTraining, count_seen, find_parts, tell_seen
 from bcnet.workflows.measurement_training import describe_data, name_rows
 
