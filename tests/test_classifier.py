@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 from bcnet import Classifier, load
 from bcnet.cardfile import ModelFileError, read_card
+from bcnet.classifier import CALLS_AT_ONCE
 from bcnet.data.pipeline import resize_image
 from bcnet.explain.faithfulness import find_background, judge_heatmaps
 from bcnet.inputs import list_inputs
@@ -91,9 +93,28 @@ def test_predict_labels_by_the_threshold(classifier, pictures):
     assert classifier.predict(pictures[0], threshold=above)["label"][0] == "benign"
 
 
-@pytest.mark.parametrize(("image_size", "expected"), [((50, 50), 128), ((224, 224), 20)])
+@pytest.mark.parametrize(("image_size", "expected"), [((50, 50), 256), ((224, 224), 20)])
 def test_batch_size_shrinks_as_pictures_grow(image_size, expected):
     assert Classifier(build_cnn(image_size), {}).batch_size == expected
+
+
+def test_predict_calls_the_network_only_so_often_at_once(classifier, pictures, monkeypatch):
+    running, most = [], []
+
+    def compile_judging(_):
+        def judge(images):
+            running.append(1)
+            most.append(len(running))
+            time.sleep(0.01)
+            running.pop()
+            return np.zeros(len(images), np.float32), np.ones(len(images), bool)
+
+        return judge
+
+    monkeypatch.setattr(classifier, "_compile_judging", compile_judging)
+    monkeypatch.setattr(Classifier, "batch_size", 1)
+    assert len(classifier.predict([pictures[0]] * 20)) == 20
+    assert max(most) == CALLS_AT_ONCE
 
 
 def test_predict_in_bfloat16_stays_near(classifier, pictures):

@@ -1,5 +1,8 @@
 """One pixel path: what is decoded, resized and batched, and in which order."""
 
+import threading
+import time
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -79,6 +82,25 @@ def test_stream_samples_reads_only_so_far_ahead():
     next(stream)
     stream.close()
     assert len(seen) <= pipeline.BATCHES_AHEAD + 1
+
+
+def test_stream_samples_gives_what_finish_makes_of_each_batch_in_order():
+    def finish(batch):
+        first = int(batch.images[0, 0, 0, 0])
+        time.sleep(0.02 * (4 - first))  # the first takes longest
+        return first, threading.current_thread() is threading.main_thread()
+
+    def read(i):
+        return np.full((8, 8, 3), i, np.uint8)
+
+    samples = [(i,) for i in range(5)]
+    told = list(pipeline.stream_samples(samples, (8, 8), batch_size=1, read=read, finish=finish))
+    assert told == [(i, False) for i in range(5)]
+
+
+def test_stream_samples_passes_on_a_fault_of_finish(picture_files):
+    with pytest.raises(ZeroDivisionError):
+        list(pipeline.stream_samples(picture_files, (8, 8), finish=lambda batch: 1 / 0))
 
 
 def test_stream_samples_passes_on_a_fault_of_the_reader():

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,10 +28,11 @@ from bcnet.readers import UnreadableImageError
 # Large enough to hide the cost of handing a batch over, small enough that all cores stay busy.
 DECODE_BATCH = 64
 
-# Decoding and resizing happen outside Python's lock, so that threads do for cores; batches in
-# waiting bridge the pauses of either side, and bound the memory.
+# Decoding and resizing happen outside Python's lock, so that threads do for cores. A stream has two
+# more, for those that wait for the network; batches ahead bridge pauses, and bound the memory.
 DECODERS = os.cpu_count() or 1
-BATCHES_AHEAD = DECODERS + 1
+STREAMERS = DECODERS + 2
+BATCHES_AHEAD = STREAMERS + 1
 
 # Decoded pictures above this stay on disk: a laptop with 8 GB must still have room for training.
 MEMORY_LIMIT = 2 * 1024**3
@@ -150,8 +150,9 @@ def stream_samples(
     batch_size: int = DECODE_BATCH,
     read: Callable = read_sample,
     hashed: bool = True,
-) -> Iterator[DecodedImages]:
-    """Stream pictures in order, at constant memory, decoding on while a batch is in use.
+    finish: Callable | None = None,
+) -> Iterator:
+    """Stream pictures in order, at constant memory, reading on while a batch is in use.
 
     Args:
         samples: as for `read_batch`.
@@ -159,15 +160,21 @@ def stream_samples(
         batch_size: pictures per batch; the last may be smaller.
         read: as for `read_batch`; called from several threads.
         hashed: as for `read_batch`.
+        finish: what each batch is turned into, by the thread that read it: no core then waits
+            for another's batch. Called from several threads at once.
 
     Yields:
-        `DecodedImages` of one batch after the other.
+        `DecodedImages` of one batch after the other, or what `finish` made of them.
     """
-    decode = partial(read_batch, image_size=image_size, read=read, hashed=hashed)
-    with ThreadPoolExecutor(DECODERS) as pool:
+
+    def load(part):
+        batch = read_batch(part, image_size, read=read, hashed=hashed)
+        return batch if finish is None else finish(batch)
+
+    with ThreadPoolExecutor(STREAMERS) as pool:
         waiting = deque()
         for start in range(0, len(samples), batch_size):
-            waiting.append(pool.submit(decode, samples[start : start + batch_size]))
+            waiting.append(pool.submit(load, samples[start : start + batch_size]))
             if len(waiting) > BATCHES_AHEAD:
                 yield waiting.popleft().result()
         while waiting:

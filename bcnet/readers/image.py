@@ -268,7 +268,7 @@ def _read_png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         if end > len(data):
             raise _Refusal("the PNG is truncated")
         kind, body = data[start + 4 : start + 8], data[start + 8 : end - 4]
-        if zlib.crc32(body, zlib.crc32(kind)) != int.from_bytes(data[end - 4 : end], "big"):
+        if zlib.crc32(data[start + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
             raise _Refusal(f"the PNG is damaged (checksum of chunk {kind!r})")
         yield kind, body
 
