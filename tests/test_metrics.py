@@ -8,6 +8,7 @@ from sklearn import metrics as reference
 
 from bcnet.evaluate.metrics import (
     METRICS,
+    bound_auc_within,
     bound_mean,
     bound_roc,
     evaluate,
@@ -244,6 +245,49 @@ def test_trace_counts_equals_scikit_learn():
     np.testing.assert_allclose(
         [thresholds, hits / hits[-1], alarms / alarms[-1]], [expected, tpr, fpr]
     )
+
+
+def test_auc_within_is_the_mean_of_the_networks_by_their_pairs():
+    rng = np.random.default_rng(0)
+    networks = np.repeat(["a", "b", "c"], [40, 25, 60])
+    y_true = rng.integers(0, 2, 125)
+    y_prob = np.round(rng.random(125) * 0.6 + 0.4 * y_true * rng.random(125), 2)  # with ties
+    parts = [networks == name for name in "abc"]
+    aucs = [reference.roc_auc_score(y_true[rows], y_prob[rows]) for rows in parts]
+    pairs = [y_true[rows].sum() * (1 - y_true[rows]).sum() for rows in parts]
+    found = bound_auc_within(y_true, y_prob, networks, draws=200)
+    assert found["value"] == pytest.approx(np.average(aucs, weights=pairs))
+    assert found["low"] < found["value"] < found["high"]
+
+
+def test_auc_within_does_not_compare_scales():
+    y_true, networks = np.tile([0, 1], 20), np.repeat([0, 1], 20)
+    y_prob = np.where(networks == 0, 0.1, 0.8) + 0.05 * y_true
+    assert reference.roc_auc_score(y_true, y_prob) == 0.75
+    told_apart = {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert bound_auc_within(y_true, y_prob, networks, draws=50) == told_apart
+
+
+def test_auc_within_draws_patients_whole():
+    y_true, networks = np.tile([0, 1], 20), np.zeros(40)
+    y_prob = np.random.default_rng(0).random(40)
+    alone = bound_auc_within(y_true, y_prob, networks, patients=["anna"] * 40, draws=50)
+    assert alone["value"] is not None
+    assert alone["low"] is None
+    drawn = bound_auc_within(y_true, y_prob, networks, draws=200)
+    five = bound_auc_within(y_true, y_prob, networks, patients=np.arange(40) // 8, draws=200)
+    assert five["value"] == drawn["value"]
+    assert five["low"] != drawn["low"]
+
+
+def test_auc_within_is_undefined_without_a_pair():
+    found = bound_auc_within([0, 0, 1, 1], [0.1, 0.2, 0.3, 0.4], [0, 0, 1, 1], draws=20)
+    assert found == {"value": None, "low": None, "high": None}
+
+
+def test_auc_within_refuses_networks_of_another_length():
+    with pytest.raises(ValueError, match="`networks` must name one for each of 6 cases"):
+        bound_auc_within(Y_TRUE, Y_PROB, [0, 1])
 
 
 def test_bound_roc_holds_the_curve():

@@ -426,7 +426,23 @@ def test_cross_validate_judges_every_patient_once_by_a_network_that_has_not_seen
     result = workflows.cross_validate(simulated, folds=4)
     assert sorted(judged) == sorted(patient_keys(simulated.table).unique())
     assert sum(fold["n_images"] for fold in result["folds"]) == result["n_images"] == 80
+    told = cross_validation.format_cross_validation(result).splitlines()[-1]
+    within = result["auc_within_folds"]
+    assert all(f"{within[unit]['value']:.3f} [" in told for unit in ("image", "patient"))
     json.dumps(result, allow_nan=False)
+
+
+def test_cross_validate_compares_only_what_one_network_has_judged(simulated, monkeypatch):
+    scales = iter([0.1, 0.5])
+
+    def judge(pictures, config, **_):
+        rows = pictures.table[pictures.table["split"] == "test"]
+        return rows.assign(probability=next(scales) + 0.3 * rows["label"], threshold=0.7)
+
+    monkeypatch.setattr(cross_validation, "judge_held_out", judge)
+    result = workflows.cross_validate(simulated, folds=2)
+    assert result["patient"]["auc"]["value"] < 0.9  # thresholds that tell nothing of the scales
+    assert [result["auc_within_folds"][unit]["value"] for unit in ("image", "patient")] == [1, 1]
 
 
 def test_cross_validate_leaves_the_test_patients_alone(simulated, divided, classifier, monkeypatch):

@@ -98,7 +98,7 @@ def _run_cross_validate(options):
     config = read_config(options)
     manifest = read_data(options)
     workflows = import_workflows()
-    from bcnet.evaluate.metrics import format_metrics
+    from bcnet.workflows.cross_validation import format_cross_validation
 
     result = workflows.cross_validate(
         manifest,
@@ -108,7 +108,8 @@ def _run_cross_validate(options):
         out_of_fold=options.out_of_fold,
         progress=True,
     )
-    print(f"{options.folds} folds by patient ({manifest.info.name})\n{format_metrics(result)}")
+    told = format_cross_validation(result)
+    print(f"{options.folds} folds by patient ({manifest.info.name})\n{told}")
     write_json(options, result)
 
 

@@ -12,6 +12,13 @@ from bcnet.classifier import Classifier
 from bcnet.config import Config
 from bcnet.data.manifest import Manifest
 from bcnet.data.split import fold_by_patient, split_by_patient
+from bcnet.evaluate.metrics import (
+    bound_auc_within,
+    format_estimate,
+    format_metrics,
+    label_patients,
+    score_patients,
+)
 from bcnet.evaluate.metrics import evaluate as measure
 from bcnet.evaluate.thresholds import describe_rule
 from bcnet.workflows.ancestry import require_unseen
@@ -57,7 +64,8 @@ def cross_validate(
         The dictionary of `evaluate.metrics.evaluate` over all patients, each judged by the fold
         that has not seen him, with `folds`: the same for each fold. The folds' networks have
         thresholds of their own, so before pooling their logits are shifted to put each threshold
-        at 0.5.
+        at 0.5. `auc_within_folds` is free of that: by "image" and "patient" (None as there), the
+        AUC of pairs that the same network has judged, as of `bound_auc_within`.
 
     Raises:
         SeenInTraining: when the model to start from has seen one of the patients.
@@ -70,13 +78,15 @@ def cross_validate(
         write_out_of_fold(judged, out_of_fold)
     rule = describe_rule(config.threshold_rule, config.target)
     pooled = align(judged["probability"], judged["threshold"])
+    result = measure(judged["label"], pooled, patients=list_patients(judged), threshold=0.5)
     return {
         "part": "cross-validation",
         "data": manifest.info.name,
         "threshold_rule": f"{rule} on validation patients of each fold, shifted to 0.5",
         "precision": settle_policy(config),
         "seed": config.seed,
-        **measure(judged["label"], pooled, patients=list_patients(judged), threshold=0.5),
+        **result,
+        "auc_within_folds": _measure_within(judged, by_patient=result["patient"] is not None),
         "folds": [_measure_fold(fold) for _, fold in judged.groupby("fold")],
     }
 
@@ -173,6 +183,36 @@ def _measure_fold(fold):
         patients=list_patients(fold),
         threshold=fold["threshold"].iloc[0],
     )
+
+
+def _measure_within(judged, by_patient):
+    scores = judged["label"], judged["probability"], judged["fold"]
+    found = {"image": bound_auc_within(*scores, patients=list_patients(judged)), "patient": None}
+    if by_patient:
+        patients = list_patients(judged)
+        names, mean = score_patients(judged["probability"], patients)
+        fold = judged["fold"].groupby(patients).first()
+        labels = label_patients(judged["label"], patients)[1]
+        found["patient"] = bound_auc_within(labels, mean, fold.loc[names])
+    return found
+
+
+def format_cross_validation(result: dict) -> str:
+    """Format the result of `cross_validate` for the terminal.
+
+    Args:
+        result: what it returned.
+
+    Returns:
+        The table of `evaluate.metrics.format_metrics`, and the AUC within folds.
+    """
+    told = [
+        f"{format_estimate(estimate)} by {'picture' if unit == 'image' else unit}"
+        for unit, estimate in result["auc_within_folds"].items()
+        if estimate is not None
+    ]
+    pairs = f"auc of pairs that the same fold's network has judged: {', '.join(told)}"
+    return f"{format_metrics(result)}\n{pairs}"
 
 
 def align(probability: np.ndarray, threshold: float | np.ndarray) -> np.ndarray:
