@@ -98,6 +98,24 @@ def test_stream_samples_gives_what_finish_makes_of_each_batch_in_order():
     assert told == [(i, False) for i in range(5)]
 
 
+def test_stream_samples_that_is_stopped_drops_what_was_to_come(monkeypatch):
+    monkeypatch.setattr(pipeline, "STREAMERS", 1)
+    monkeypatch.setattr(pipeline, "BATCHES_AHEAD", 50)
+    finished = []
+
+    def finish(batch):
+        time.sleep(0.05)
+        finished.append(batch)
+
+    samples = [(i,) for i in range(100)]
+    stream = pipeline.stream_samples(
+        samples, (8, 8), batch_size=1, read=lambda _: np.zeros((8, 8, 3), np.uint8), finish=finish
+    )
+    next(stream)
+    stream.close()
+    assert len(finished) <= 3
+
+
 def test_stream_samples_passes_on_a_fault_of_finish(picture_files):
     with pytest.raises(ZeroDivisionError):
         list(pipeline.stream_samples(picture_files, (8, 8), finish=lambda batch: 1 / 0))

@@ -171,7 +171,8 @@ def stream_samples(
         batch = read_batch(part, image_size, read=read, hashed=hashed)
         return batch if finish is None else finish(batch)
 
-    with ThreadPoolExecutor(STREAMERS) as pool:
+    pool = ThreadPoolExecutor(STREAMERS)
+    try:
         waiting = deque()
         for start in range(0, len(samples), batch_size):
             waiting.append(pool.submit(load, samples[start : start + batch_size]))
@@ -179,6 +180,8 @@ def stream_samples(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    finally:  # who stops early waits for what is being worked on, not for what was to come
+        pool.shutdown(cancel_futures=True)
 
 
 def make_decoding_ds(
