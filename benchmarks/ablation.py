@@ -32,6 +32,8 @@ SWITCHES = {
     "tta": {"tta": True},
     "members=3": {"members": 3},
     "progressive": {"progressive": True},
+    "float32": {"precision": "float32"},
+    "bfloat16": {"precision": "bfloat16"},
 }
 """What may be switched, by the name a user types, in the fields of `Config`."""
 
@@ -95,13 +97,17 @@ def score_late(settings: dict) -> dict:
     return score_folds(settings)
 
 
+def measure_means(runs: Sequence[dict]) -> np.ndarray:
+    """Measure AUC and balanced accuracy of each run: `(runs, 2)`."""
+    labels, ones = np.array(runs[0]["labels"]), np.ones(len(runs[0]["labels"]))
+    return np.array([measure(labels, np.array(run["scores"]), ones) for run in runs])
+
+
 def format_row(
     name: str, runs: Sequence[dict], differences: tuple[Difference, Difference] | None = None
 ) -> str:
     """Format one row of the table: the means of all seeds, and the differences if there are any."""
-    labels, ones = np.array(runs[0]["labels"]), np.ones(len(runs[0]["labels"]))
-    scores = [measure(labels, np.array(run["scores"]), ones) for run in runs]
-    auc, balanced_accuracy = (f"{mean:.3f}" for mean in np.mean(scores, axis=0))
+    auc, balanced_accuracy = (f"{mean:.3f}" for mean in measure_means(runs).mean(axis=0))
     seconds = f"{np.mean([run['seconds'] for run in runs]):,.0f}"
     if differences is None:
         return format_cells(name, auc, "", "", balanced_accuracy, "", seconds, "")
@@ -134,6 +140,8 @@ def run(arguments: argparse.Namespace) -> int:
         except RunFailed as error:
             print(format_cells(name, f"skipped: {error}"), flush=True)
             status = 1
+    aucs = ", ".join(f"{auc:.3f}" for auc, _ in measure_means(others))
+    print(f"\nAUC of the default by seed, which also divides the folds: {aucs}")
     return status
 
 

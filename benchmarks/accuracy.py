@@ -46,19 +46,10 @@ MOBILENET_V2 = {
     "tta": True,
 }
 RECIPES = {
-    "idc": {
-        "model": "mobilenet",
-        "alpha": 0.25,
-        "weights": "imagenet",
-        "end": "conv_pw_11_relu",
-        "image_size": (96, 96),
-        "epochs": 8,
-        "members": 3,
-        "tta": True,
-    },
+    "idc": {**MOBILENET_V2, "epochs": 6},
     "pcam": {**MOBILENET_V2, "epochs": 6},
     "breastmnist": {**MOBILENET_V2, "epochs": 12, "batch_size": 32},
-    "simulated": {"members": 2, "tta": True},
+    "simulated": {**MOBILENET_V2, "epochs": 8, "batch_size": 32},
 }
 
 CONTESTANTS = ("tutorial", "bcnet", "recipe")
