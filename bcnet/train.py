@@ -60,8 +60,8 @@ def choose_precision(precision: str = "auto", *, depthwise: bool = False) -> str
 
     Args:
         precision: "float32", "bfloat16", "float16", or "auto": float16 on GPUs with tensor
-            cores, bfloat16 on CPUs with AMX or AVX512-BF16 (seen to train 2 to 4 times as fast
-            as float32), float32 elsewhere.
+            cores, bfloat16 on CPUs with AMX or AVX512-BF16 (seen to train 1.2 to 4 times as
+            fast as float32), float32 elsewhere.
         depthwise: whether the network convolves each channel by itself, which CPUs do slower in
             bfloat16 (seen: MobileNet trains at 0.6 of its rate in float32).
 

@@ -37,6 +37,9 @@ SWITCHES = {
 }
 """What may be switched, by the name a user types, in the fields of `Config`."""
 
+# One of them is what "auto" chooses on this machine, so they are measured only when named.
+PRECISIONS = ("float32", "bfloat16")
+
 HEADER = (
     "switch",
     "AUC",
@@ -50,13 +53,16 @@ HEADER = (
 
 
 def choose_switches(default: Config, names: Sequence[str] | None) -> dict[str, Config]:
-    """Choose what to compare: the switches wanted, but for what is the default already.
+    """Choose what to compare: the switches wanted, or all but those of precision.
+
+    What is the default already is left out.
 
     Example:
         >>> list(choose_switches(Config(tta=True), ["tta", "ema=0.99"]))
         ['ema=0.99']
     """
-    configs = {name: replace(default, **SWITCHES[name]) for name in names or SWITCHES}
+    names = names or [name for name in SWITCHES if name not in PRECISIONS]
+    configs = {name: replace(default, **SWITCHES[name]) for name in names}
     same = [name for name, config in configs.items() if config == default]
     if same:
         print(f"the default already: {', '.join(same)}", file=sys.stderr)
@@ -141,7 +147,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(format_cells(name, f"skipped: {error}"), flush=True)
             status = 1
     aucs = ", ".join(f"{auc:.3f}" for auc, _ in measure_means(others))
-    print(f"\nAUC of the default by seed, which also divides the folds: {aucs}")
+    print(f"\nAUC of the default by seed (a seed also changes the folds): {aucs}")
     return status
 
 

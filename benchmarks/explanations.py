@@ -23,7 +23,7 @@ from bcnet.cli.startup import import_workflows
 from bcnet.config import HEATMAP_METHODS
 from bcnet.evaluate.metrics import format_estimate
 
-# Fields of `Config`; the second is the recipe that serves small pictures best in `accuracy.py`.
+# Fields of `Config`; the second is a small pretrained network with coarse maps (6 × 6 cells).
 NETWORKS = {
     "cnn": {},
     "mobilenet": {

@@ -44,7 +44,7 @@ from bcnet.inputs import list_inputs, read_input
 PRECISIONS = ("float32", "bfloat16")
 KERAS_BATCHES = (32, 256)  # its default, and what wastes the least on calls
 
-TRIED = 1000  # pictures on which each peer tries its settings
+TRIED = 3000  # pictures on which each peer tries its settings; on fewer, chance chose
 FEW = 1000  # pictures of the smaller folder of the memory test
 
 # Speed depends on no threshold, but a card has one.

@@ -242,7 +242,7 @@ def bound_auc_within(y_true, y_prob, networks, *, patients=None, draws=2000, see
     """Estimate the AUC of the pairs of cases that the same network has judged.
 
     The networks of a cross-validation have scales of their own, so the AUC of their pooled scores
-    is lower than what any of them reaches on new patients (Airola et al. 2011,
+    is usually lower than what they reach on average (Airola et al. 2011,
     doi:10.1016/j.csda.2010.11.018). This is the mean of their AUCs, weighted by their numbers of
     pairs of a benign and a malignant case.
 
