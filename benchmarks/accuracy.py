@@ -48,7 +48,7 @@ MOBILENET_V2 = {
 RECIPES = {
     "idc": {**MOBILENET_V2, "epochs": 6},
     "pcam": {**MOBILENET_V2, "epochs": 6},
-    "breastmnist": {**MOBILENET_V2, "epochs": 12, "batch_size": 32},
+    "breastmnist": {**MOBILENET_V2, "epochs": 12, "batch_size": 32, "members": 3},
     "simulated": {**MOBILENET_V2, "epochs": 8, "batch_size": 32},
 }
 
