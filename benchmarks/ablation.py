@@ -37,9 +37,6 @@ SWITCHES = {
 }
 """What may be switched, by the name a user types, in the fields of `Config`."""
 
-# One of them is what "auto" chooses on this machine, so they are measured only when named.
-PRECISIONS = ("float32", "bfloat16")
-
 HEADER = (
     "switch",
     "AUC",
@@ -61,7 +58,8 @@ def choose_switches(default: Config, names: Sequence[str] | None) -> dict[str, C
         >>> list(choose_switches(Config(tta=True), ["tta", "ema=0.99"]))
         ['ema=0.99']
     """
-    names = names or [name for name in SWITCHES if name not in PRECISIONS]
+    # One of the precisions is what "auto" chooses on this machine: measured only when named.
+    names = names or [name for name, change in SWITCHES.items() if "precision" not in change]
     configs = {name: replace(default, **SWITCHES[name]) for name in names}
     same = [name for name, config in configs.items() if config == default]
     if same:

@@ -114,6 +114,26 @@ def number_patients(patients, n_images):
     return np.unique([str(key) for key in keys], return_inverse=True)
 
 
+def group_cases(patients, n_cases):
+    """Number the patient of each case; without patients each case is its own.
+
+    Args:
+        patients: One key per case, shape `(n_cases,)`, as for `number_patients`; or None.
+        n_cases: How many cases there are.
+
+    Returns:
+        int `(n_cases,)`, from 0 without gaps.
+
+    Raises:
+        ValueError: As in `number_patients`.
+
+    Example:
+        >>> group_cases(["bea", "anna", "bea"], 3).tolist(), group_cases(None, 2).tolist()
+        ([1, 0, 1], [0, 1])
+    """
+    return np.arange(n_cases) if patients is None else number_patients(patients, n_cases)[1]
+
+
 def sort_pictures(y_true, y_prob, patients):
     """Order pictures by falling score, ties by label and patient, and number their patients.
 

@@ -7,7 +7,7 @@ back. Does not: writing them into a model (that is what `bcnet calibrate` does).
 import numpy as np
 
 from bcnet.evaluate.calibration import evaluate_calibration
-from bcnet.evaluate.cases import check_cases, find_logits, number_patients
+from bcnet.evaluate.cases import check_cases, find_logits, group_cases
 from bcnet.evaluate.metrics import METRICS, bound_mean, format_estimate
 from bcnet.evaluate.paired import Bootstrap
 from bcnet.evaluate.scaling import fit_scaling
@@ -62,9 +62,7 @@ def recalibrate_by_fold(y_true, y_prob, *, patients=None, folds=FOLDS, seed=0):
 
 def _place_patients(y_true, patients, folds, seed):
     """Deal patients, those with alike shares of malignant pictures one after the other."""
-    groups = np.arange(len(y_true))
-    if patients is not None:
-        _, groups = number_patients(patients, len(y_true))
+    groups = group_cases(patients, len(y_true))
     shares = np.bincount(groups, y_true) / np.bincount(groups)
     by_chance = np.random.default_rng(seed).permutation(len(shares))
     places = np.empty(len(shares), int)

@@ -25,6 +25,7 @@ from bcnet.evaluate.cases import (
     check_probabilities,
     check_vector,
     find_mixed,
+    group_cases,
     merge_pictures,
     number_patients,
     sort_pictures,
@@ -272,9 +273,7 @@ def bound_auc_within(y_true, y_prob, networks, *, patients=None, draws=2000, see
             f"`networks` must name one for each of {len(y_true)} cases. "
             f"Received: shape {networks.shape}"
         )
-    groups = np.arange(len(y_true))
-    if patients is not None:
-        _, groups = number_patients(patients, len(y_true))
+    groups = group_cases(patients, len(y_true))
     order = np.argsort(-y_prob)
     parts = [order[networks[order] == name] for name in np.unique(networks)]
 
@@ -312,9 +311,7 @@ def bound_mean(values, *, patients=None, draws=2000, seed=0):
     values = check_vector("values", values)
     if not np.isfinite(values).all():
         raise ValueError(f"`values` must be finite. Received: {values[~np.isfinite(values)][0]}")
-    groups = np.arange(len(values))
-    if patients is not None:
-        _, groups = number_patients(patients, len(values))
+    groups = group_cases(patients, len(values))
 
     def measure(weights):
         return (weights @ values / weights.sum(axis=1))[:, None]

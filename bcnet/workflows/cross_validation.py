@@ -78,7 +78,9 @@ def cross_validate(
         write_out_of_fold(judged, out_of_fold)
     rule = describe_rule(config.threshold_rule, config.target)
     pooled = align(judged["probability"], judged["threshold"])
-    result = measure(judged["label"], pooled, patients=list_patients(judged), threshold=0.5)
+    patients = list_patients(judged)
+    result = measure(judged["label"], pooled, patients=patients, threshold=0.5)
+    by_patient = result["patient"] is not None
     return {
         "part": "cross-validation",
         "data": manifest.info.name,
@@ -86,7 +88,7 @@ def cross_validate(
         "precision": settle_policy(config),
         "seed": config.seed,
         **result,
-        "auc_within_folds": _measure_within(judged, by_patient=result["patient"] is not None),
+        "auc_within_folds": _measure_within(judged, patients, by_patient=by_patient),
         "folds": [_measure_fold(fold) for _, fold in judged.groupby("fold")],
     }
 
@@ -185,11 +187,10 @@ def _measure_fold(fold):
     )
 
 
-def _measure_within(judged, by_patient):
+def _measure_within(judged, patients, *, by_patient):
     scores = judged["label"], judged["probability"], judged["fold"]
-    found = {"image": bound_auc_within(*scores, patients=list_patients(judged)), "patient": None}
+    found = {"image": bound_auc_within(*scores, patients=patients), "patient": None}
     if by_patient:
-        patients = list_patients(judged)
         names, mean = score_patients(judged["probability"], patients)
         fold = judged["fold"].groupby(patients).first()
         labels = label_patients(judged["label"], patients)[1]
