@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bcnet.classifier import SCORING_BATCH, Classifier
+from bcnet.classifier import Classifier
 from bcnet.data.manifest import (
     Manifest,
     hash_patient,
@@ -176,7 +176,8 @@ def score_rows(classifier: Classifier, images: np.ndarray, rows: np.ndarray) -> 
     Returns:
         float32 `(len(rows),)` probabilities of malignant, computed in float32.
     """
-    chunks = [rows[i : i + SCORING_BATCH] for i in range(0, len(rows), SCORING_BATCH)]
+    size = classifier.batch_size
+    chunks = [rows[i : i + size] for i in range(0, len(rows), size)]
     return np.concatenate([classifier.predict_images(images[chunk]) for chunk in chunks])
 
 
